@@ -1,0 +1,1 @@
+"""Who is in the cluster: members, placement of groups, suspicion of silent peers."""

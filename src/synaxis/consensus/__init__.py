@@ -1,0 +1,1 @@
+"""Replicated logs and the replica that binds one to a state machine."""

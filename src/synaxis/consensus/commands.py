@@ -1,0 +1,67 @@
+"""What a COMMANDS entry holds, and the commands that the replica itself understands.
+
+Tags 1-19 are the replica's; every state machine numbers its own from 20.
+
+Source: Ongaro, thesis 6.3 (sessions, exactly-once replies).
+"""
+
+import msgspec
+
+from synaxis.ids import LogTime, Sequence, SessionId
+
+__all__ = [
+    "Batch",
+    "CloseSession",
+    "ExpireSessions",
+    "OpenSession",
+    "Proposal",
+    "ReplicaCommand",
+    "SessionOpened",
+]
+
+
+class OpenSession(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Create the session named in the proposal; repeating it is harmless."""
+
+    ttl_ms: int
+    owner: str = ""
+    """A name for people: host, process, purpose."""
+
+
+class CloseSession(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """End the session now; whatever it holds is released."""
+
+
+class ExpireSessions(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """The leader's verdict that these sessions were silent for longer than their TTL."""
+
+    sessions: tuple[SessionId, ...]
+
+
+ReplicaCommand = OpenSession | CloseSession | ExpireSessions
+
+
+class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Reply to OpenSession."""
+
+    ttl_ms: int
+
+
+class Proposal(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One command of one session.
+
+    ``sequence`` numbers the command inside the session (1, 2, ...); ``acked`` says that the
+    client has seen the replies to all sequences up to and including it, so they may be dropped.
+    """
+
+    session: SessionId
+    sequence: Sequence
+    acked: Sequence
+    command: msgspec.Struct
+
+
+class Batch(msgspec.Struct, frozen=True, array_like=True):
+    """The payload of one COMMANDS entry: everything that one loop turn gathered."""
+
+    now: LogTime
+    proposals: list[Proposal]

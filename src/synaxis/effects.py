@@ -1,0 +1,177 @@
+"""What a machine asks the world to do, in the order in which it must be done.
+
+One batch of ``Effects`` is drained from a machine after any number of inputs. The order of its
+fields is the order of execution; most consensus bugs in the field were a wrong order here.
+
+Sources: Ongaro, "Consensus: Bridging Theory and Practice", 3.8 and 10.2.1; the ``Ready``
+contract of etcd-io/raft (order only).
+"""
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+import msgspec
+
+from synaxis.errors import SynaxisError
+from synaxis.ids import LogIndex, LogTime, NodeId, Sequence, SessionId, Term
+
+__all__ = [
+    "Effects",
+    "Entry",
+    "EntryKind",
+    "HardState",
+    "Members",
+    "Outcome",
+    "Persist",
+    "PersistMark",
+    "Refused",
+    "Reply",
+    "Snapshot",
+    "SnapshotMeta",
+    "refusal",
+]
+
+
+class EntryKind(IntEnum):
+    """What the payload of a log entry is."""
+
+    NOOP = 0
+    COMMANDS = 1
+    MEMBERS = 2
+
+
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One slot of the replicated log. Invariant: (index, term) determines kind and payload."""
+
+    index: LogIndex
+    term: Term
+    kind: EntryKind
+    payload: bytes
+
+
+class HardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a voter must never forget (thesis 3.8)."""
+
+    term: Term
+    voted_for: NodeId | None
+
+
+class Members(msgspec.Struct, frozen=True, array_like=True):
+    """A group's configuration; ``outgoing`` is non-empty while joint consensus runs (4.3).
+
+    Invariants: ``voters`` and ``learners`` are disjoint, sorted and without duplicates.
+    """
+
+    voters: tuple[NodeId, ...] = ()
+    outgoing: tuple[NodeId, ...] = ()
+    learners: tuple[NodeId, ...] = ()
+
+
+class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True):
+    """Everything about a snapshot but its bytes."""
+
+    index: LogIndex
+    """Last entry that the snapshot contains."""
+    term: Term
+    members: Members
+    size: int
+    """Bytes."""
+    checksum: int
+    """CRC32C of the bytes."""
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """A whole state, as of ``meta.index``."""
+
+    meta: SnapshotMeta
+    data: bytes
+
+
+class PersistMark(msgspec.Struct, frozen=True):
+    """Given back to the log by the executor once a ``Persist`` is durable.
+
+    Carries the term as well: the same index may have been rewritten meanwhile (ABA).
+    """
+
+    index: LogIndex
+    term: Term
+    snapshot_index: LogIndex
+
+
+class Persist(msgspec.Struct, frozen=True):
+    """What must be durable before ``Effects.send_after`` may leave.
+
+    Writing an entry at index i discards every stored entry at or above i.
+    """
+
+    mark: PersistMark
+    hard_state: HardState | None = None
+    snapshot: Snapshot | None = None
+    """Written before the entries; entries at or below its index may be dropped from disk."""
+    entries: tuple[Entry, ...] = ()
+
+
+class Refused(msgspec.Struct, frozen=True, array_like=True, tag=0):
+    """A reply that is an error; deterministic, so it may be replicated and cached."""
+
+    code: str
+    message: str
+    details: dict[str, Any] = {}
+
+
+def refusal(error: SynaxisError) -> Refused:
+    """Return the reply that carries ``error`` to the client."""
+    return Refused(error.code, error.message, error.details)
+
+
+@dataclass(slots=True)
+class Outcome:
+    """The late reply to a command that had to wait (a lock acquire in a queue)."""
+
+    session: SessionId
+    sequence: Sequence
+    reply: msgspec.Struct
+
+
+@dataclass(slots=True)
+class Reply:
+    """An answer to whoever holds ``handle`` (a connection and request id in the shell)."""
+
+    handle: Any
+    index: LogIndex
+    """Log position whose apply produced the answer; for a query the index it was served at."""
+    rank: int
+    """Position among the commands of that entry."""
+    body: msgspec.Struct
+
+
+@dataclass(slots=True)
+class Effects:
+    """One batch. Executors run the fields from top to bottom; a machine fills what it needs."""
+
+    send_now: list[tuple[NodeId, msgspec.Struct]] = field(default_factory=list)
+    """May leave before anything is durable: a leader's appends, heartbeats, pre-votes."""
+
+    persist: Persist | None = None
+    """Must be durable before ``send_after``; then ``persisted(mark)`` is called."""
+
+    send_after: list[tuple[NodeId, msgspec.Struct]] = field(default_factory=list)
+    """Votes and acknowledgements: promises about what ``persist`` holds."""
+
+    restore: Snapshot | None = None
+    """Replace the whole state by this before applying ``apply``."""
+
+    apply: list[Entry] = field(default_factory=list)
+    """Committed entries, in order, each exactly once."""
+
+    reads: list[tuple[int, LogIndex]] = field(default_factory=list)
+    """(ticket, index): the read may be served once ``index`` is applied."""
+
+    failed_reads: list[int] = field(default_factory=list)
+    """Tickets whose leadership could not be confirmed."""
+
+    replies: list[Reply] = field(default_factory=list)
+
+    events: list[tuple[LogIndex, int, LogTime, msgspec.Struct]] = field(default_factory=list)
+    """(index, rank, time, event) for watchers; produced on every replica."""

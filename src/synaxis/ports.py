@@ -1,0 +1,250 @@
+"""What the machines and shells need from each other and from the world."""
+
+from collections.abc import Sequence as Seq
+from typing import ClassVar, Protocol
+
+import msgspec
+
+from synaxis.effects import Effects, Entry, HardState, Members, Outcome, PersistMark, Snapshot
+from synaxis.ids import Instant, LogIndex, LogTime, NodeId, Sequence, SessionId, Term
+
+__all__ = [
+    "AppendFile",
+    "Directory",
+    "LogStatus",
+    "RandomSource",
+    "RecoveredGroup",
+    "ReplicatedLog",
+    "StateMachine",
+]
+
+
+class RandomSource(Protocol):
+    """Where a machine's randomness comes from; ``random.Random`` fits."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """Return a float between ``a`` and ``b``."""
+        ...
+
+
+class StateMachine(Protocol):
+    """A deterministic rule book that a replicated log feeds.
+
+    Two replicas that were given the same calls in the same order are equal: no clock, no
+    randomness, no iteration over sets. Bad input is answered with ``Refused``, never raised.
+    """
+
+    command_types: ClassVar[tuple[type[msgspec.Struct], ...]]
+    """Tagged structs that ``apply`` understands; tags 1-19 belong to the replica."""
+
+    def validate(self, command: msgspec.Struct) -> None:
+        """Check limits that need no state, before the command enters the log.
+
+        Raises:
+            ClientError: with a message that says what is allowed.
+        """
+        ...
+
+    def apply(
+        self, session: SessionId, sequence: Sequence, command: msgspec.Struct, now: LogTime
+    ) -> msgspec.Struct | None:
+        """Execute one command; ``None`` means that the reply comes later as an ``Outcome``."""
+        ...
+
+    def end_session(self, session: SessionId, now: LogTime) -> None:
+        """Forget everything that ``session`` holds or waits for. Its own waits get no Outcome."""
+        ...
+
+    def advance(self, now: LogTime) -> None:
+        """Let everything happen that is due at or before ``now``; called before each entry."""
+        ...
+
+    def deadline(self) -> LogTime | None:
+        """Return when ``advance`` next has something to do."""
+        ...
+
+    def take_outcomes(self) -> list[Outcome]:
+        """Drain the late replies, in the order in which they were decided."""
+        ...
+
+    def take_events(self) -> list[msgspec.Struct]:
+        """Drain what watchers should see, in order."""
+        ...
+
+    def query(self, query: msgspec.Struct, now: LogTime) -> msgspec.Struct:
+        """Answer a question without changing anything; errors are ``Refused``."""
+        ...
+
+    def snapshot(self) -> bytes:
+        """Return the whole state; equal states give equal bytes."""
+        ...
+
+    def restore(self, data: bytes) -> None:
+        """Become the state that ``snapshot`` returned."""
+        ...
+
+    def check_invariants(self) -> None:
+        """Assert what must always hold; the simulator calls it after every step."""
+        ...
+
+
+class LogStatus(msgspec.Struct, frozen=True):
+    """What a log tells about itself (metrics, ``cluster status``, hints to clients)."""
+
+    role: str
+    """``leader``, ``candidate``, ``pre_candidate``, ``follower`` or ``learner``."""
+    term: Term
+    leader: NodeId | None
+    commit_index: LogIndex
+    last_index: LogIndex
+    stable_index: LogIndex
+    snapshot_index: LogIndex
+    members: Members
+    ready: bool
+    """Leader whose first entry of the term is committed: it may serve reads and expiries."""
+    match: dict[NodeId, LogIndex]
+    """Leader only: what each follower is known to store."""
+    log_bytes: int
+    """Payload bytes in memory since the last snapshot."""
+    change_pending: bool
+    transferring: NodeId | None
+
+
+class ReplicatedLog(Protocol):
+    """A total order of payloads. Raft today; PBFT and external logs fit the same port."""
+
+    def handle(self, sender: NodeId, message: msgspec.Struct, now: Instant) -> None:
+        """Take a message of a peer."""
+        ...
+
+    def tick(self, now: Instant) -> None:
+        """Let timers fire; call it at or after ``deadline()``."""
+        ...
+
+    def deadline(self) -> Instant:
+        """Return when ``tick`` must be called next."""
+        ...
+
+    def propose(self, payload: bytes, now: Instant) -> tuple[LogIndex, Term]:
+        """Append a COMMANDS entry.
+
+        Raises:
+            NotLeader: this replica does not lead, or is handing leadership over.
+            Overloaded: too many bytes are uncommitted.
+        """
+        ...
+
+    def read(self, now: Instant) -> int:
+        """Ask for a linearizable read point; the ticket comes back in ``Effects.reads``.
+
+        Raises:
+            NotLeader: this replica does not lead, or has not committed in its term yet.
+        """
+        ...
+
+    def change_members(self, voters: Seq[NodeId], learners: Seq[NodeId], now: Instant) -> None:
+        """Start moving to this configuration (joint consensus when voters differ by more than
+        nothing; new voters must be caught-up learners first: the caller sequences that).
+
+        Raises:
+            NotLeader, MembershipRefused
+        """
+        ...
+
+    def transfer_leadership(self, target: NodeId, now: Instant) -> None:
+        """Hand leadership to a voter (thesis 3.10).
+
+        Raises:
+            NotLeader, MembershipRefused
+        """
+        ...
+
+    def peer_unreachable(self, peer: NodeId, now: Instant) -> None:
+        """Take a hint that the link to ``peer`` broke. Never needed for safety."""
+        ...
+
+    def persisted(self, mark: PersistMark, now: Instant) -> None:
+        """Take the news that a ``Persist`` is durable."""
+        ...
+
+    def compact(self, snapshot: Snapshot) -> None:
+        """Forget entries that ``snapshot`` (of this replica's applied state) contains.
+
+        Emits a ``Persist`` that holds the snapshot.
+        """
+        ...
+
+    def members_at(self, index: LogIndex) -> Members:
+        """Return the configuration in force at ``index`` (for building a snapshot)."""
+        ...
+
+    def term_at(self, index: LogIndex) -> Term:
+        """Return the term of the entry at ``index``.
+
+        Raises:
+            LookupError: the entry was compacted away or does not exist yet.
+        """
+        ...
+
+    def take_effects(self) -> Effects:
+        """Drain everything that the inputs so far demand."""
+        ...
+
+    def status(self) -> LogStatus:
+        """Return a summary for people and metrics."""
+        ...
+
+
+class RecoveredGroup(msgspec.Struct):
+    """What a node's disk knows of one group."""
+
+    hard_state: HardState = HardState(Term(0), None)
+    snapshot: Snapshot | None = None
+    entries: list[Entry] = []
+    """Contiguous, from ``snapshot.meta.index + 1`` (or 1)."""
+    damaged: bool = False
+    """Records were lost to damage: do not vote or lead until a leader has repaired us."""
+
+
+class AppendFile(Protocol):
+    """A file that only grows."""
+
+    def write(self, data: bytes) -> None:
+        """Append; durable only after ``sync``."""
+        ...
+
+    def sync(self) -> None:
+        """Make everything written so far durable (fdatasync). A failure is final."""
+        ...
+
+    def close(self) -> None:
+        """Close without syncing."""
+        ...
+
+
+class Directory(Protocol):
+    """A flat directory: the only door of the storage package to a file system."""
+
+    def names(self) -> list[str]:
+        """Return the file names, sorted."""
+        ...
+
+    def read(self, name: str) -> bytes:
+        """Return the whole content."""
+        ...
+
+    def append(self, name: str) -> AppendFile:
+        """Open for appending; a new file's name is durable when this returns."""
+        ...
+
+    def replace(self, name: str, data: bytes) -> None:
+        """Atomically and durably make ``data`` the content (temp, sync, rename, sync dir)."""
+        ...
+
+    def truncate(self, name: str, size: int) -> None:
+        """Durably cut the file to ``size`` bytes."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove a file; durable when this returns."""
+        ...

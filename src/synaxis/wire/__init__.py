@@ -1,0 +1,1 @@
+"""The whole protocol on two pages: ``client.py`` and ``peer.py``."""

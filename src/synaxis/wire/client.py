@@ -1,0 +1,302 @@
+"""What clients and nodes say to each other.
+
+One WebSocket (``/v1/client``) per client and node. A frame is a msgpack array of messages, all
+that one side had to say in one loop turn. The client speaks first: ``Hello``. Requests carry an
+``id`` chosen by the client, unique among its open requests on that connection; each gets exactly
+one ``Answer`` or ``Failure`` (a ``Watch`` gets ``Notice`` messages until ``Cancel``).
+
+A ``Call`` that is not answered because the node stopped leading is failed with ``not_leader`` or
+``outcome_unknown``; sending the same (session, sequence) to the new leader is always safe.
+"""
+
+from typing import Any
+
+import msgspec
+
+from synaxis.cluster.commands import ClusterView, DescribeCluster, NodeChanged, NodeRecord
+from synaxis.consensus.commands import CloseSession, OpenSession, SessionOpened
+from synaxis.effects import Refused
+from synaxis.ids import GroupId, LogIndex, LogTime, NodeId, Sequence, SessionId
+from synaxis.locks import commands as locks
+
+__all__ = [
+    "CLIENT_PROTOCOL_VERSION",
+    "Accepted",
+    "AddMember",
+    "Admin",
+    "AdminAnswer",
+    "Answer",
+    "Call",
+    "Cancel",
+    "ClientMessage",
+    "Failure",
+    "GroupStatus",
+    "Hello",
+    "KeepAlive",
+    "KeptAlive",
+    "MemberStatus",
+    "NodeStatus",
+    "Notice",
+    "Query",
+    "RemoveMember",
+    "Route",
+    "Routes",
+    "ServerMessage",
+    "StatusRequest",
+    "Submission",
+    "TransferLeadership",
+    "Watch",
+    "Welcome",
+]
+
+CLIENT_PROTOCOL_VERSION = 1
+
+class Submission(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """A ``consensus.Proposal`` as the client writes it, typed for validation while decoding."""
+
+    session: SessionId
+    sequence: Sequence
+    acked: Sequence
+    command: (
+        OpenSession
+        | CloseSession
+        | locks.Acquire
+        | locks.Release
+        | locks.Abandon
+        | locks.Convert
+        | locks.ForceRelease
+        | locks.SetPermits
+        | locks.BarrierEnter
+        | locks.LatchCount
+        | locks.LatchWait
+        | locks.SetValue
+    )
+
+
+# --- client to node ------------------------------------------------------------------------
+
+
+class Hello(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """First message of a connection."""
+
+    version: int
+    client: str
+    """Shown to people: host, pid, library version."""
+    api_key: str = ""
+
+
+class Call(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
+    """Put a command into the log of ``group``."""
+
+    id: int
+    group: GroupId
+    submission: Submission
+
+
+class KeepAlive(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Prove that the session lives; confirmed by a leader that has just heard from a quorum."""
+
+    id: int
+    group: GroupId
+    session: SessionId
+
+
+class Query(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Read: linearizable (ReadIndex, leader only), or with ``stale`` whatever this node has."""
+
+    id: int
+    group: GroupId
+    query: locks.ListLocks | locks.DescribeLock | locks.DescribeWaits | DescribeCluster
+    stale: bool = False
+
+
+class Watch(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """Stream events of resources whose name starts with ``prefix``, from any replica.
+
+    ``after`` resumes behind an index seen before; refused ``not_found`` when that part of the
+    history is no longer kept. ``after`` = -1: from now on. The first Notice has no event and
+    tells the index at which the stream starts.
+    """
+
+    id: int
+    group: GroupId
+    prefix: str
+    kind: locks.LockKind
+    after: int = -1
+
+
+class Cancel(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """End the watch ``id``."""
+
+    id: int
+
+
+class TransferLeadership(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Hand the group to ``target``."""
+
+    group: GroupId
+    target: NodeId
+
+
+class StatusRequest(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """What this node knows of itself and the cluster."""
+
+
+class AddMember(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Admit a node (cluster leader only)."""
+
+    node_id: NodeId
+    peer_address: str
+
+
+class RemoveMember(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """Retire a node (cluster leader only)."""
+
+    node_id: NodeId
+
+
+class Admin(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """Operations on the cluster itself."""
+
+    id: int
+    operation: TransferLeadership | StatusRequest | AddMember | RemoveMember
+
+
+ClientMessage = Hello | Call | KeepAlive | Query | Watch | Cancel | Admin
+
+
+# --- node to client ------------------------------------------------------------------------
+
+
+class Route(msgspec.Struct, frozen=True, array_like=True):
+    """Where a group is led; ``leader`` is None while nobody leads as far as this node knows."""
+
+    group: GroupId
+    leader: NodeId | None
+    url: str = ""
+
+
+class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Answer to Hello."""
+
+    version: int
+    cluster_id: str
+    node_id: NodeId
+    routes: tuple[Route, ...]
+    urls: tuple[str, ...]
+    """API URLs of all known members, for fail-over."""
+    lock_groups: int
+    session_ttl_ms_min: int
+    session_ttl_ms_max: int
+
+
+class Answer(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
+    """The reply; ``index`` and ``rank`` place it in the group's total order."""
+
+    id: int
+    index: LogIndex
+    rank: int
+    body: (
+        Refused
+        | SessionOpened
+        | locks.Granted
+        | locks.Done
+        | locks.LatchState
+        | NodeRecord
+        | locks.LockInfo
+        | locks.LockList
+        | locks.WaitGraphInfo
+        | ClusterView
+    )
+
+
+class Failure(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """The request was not executed here; codes as in ``synaxis.errors``."""
+
+    id: int
+    code: str
+    message: str
+    details: dict[str, Any] = {}
+
+
+class KeptAlive(msgspec.Struct, frozen=True, array_like=True, tag=4):
+    """The session lives for its TTL from the moment the KeepAlive was *sent*.
+
+    ``alive`` False: the session is gone.
+    """
+
+    id: int
+    alive: bool
+
+
+class Notice(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """One event of a watch, or the start marker when ``event`` is None."""
+
+    id: int
+    index: LogIndex
+    rank: int
+    at: LogTime
+    event: locks.LockEvent | NodeChanged | None = None
+
+
+class Routes(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """Leadership changed (pushed to every connected client)."""
+
+    routes: tuple[Route, ...]
+    urls: tuple[str, ...]
+
+
+class GroupStatus(msgspec.Struct, frozen=True, array_like=True):
+    """One group as this node sees it."""
+
+    group: GroupId
+    role: str
+    term: int
+    leader: NodeId | None
+    commit_index: int
+    applied_index: int
+    last_index: int
+    snapshot_index: int
+    voters: tuple[NodeId, ...]
+    outgoing: tuple[NodeId, ...]
+    learners: tuple[NodeId, ...]
+    match: dict[str, int]
+    sessions: int
+
+
+class MemberStatus(msgspec.Struct, frozen=True, array_like=True):
+    """One member as this node sees it; ``state`` is alive, suspected, dead or removed (S14)."""
+
+    node_id: NodeId
+    peer_address: str
+    api_url: str
+    state: str
+    phi: float
+    version: str
+
+
+class NodeStatus(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Answer to StatusRequest."""
+
+    cluster_id: str
+    node_id: NodeId
+    version: str
+    uptime_s: float
+    groups: tuple[GroupStatus, ...]
+    members: tuple[MemberStatus, ...]
+
+
+class Accepted(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """The operation has begun or is done; ``message`` says which."""
+
+    message: str
+
+
+class AdminAnswer(msgspec.Struct, frozen=True, array_like=True, tag=7):
+    """Answer to Admin."""
+
+    id: int
+    body: NodeStatus | Accepted
+
+
+ServerMessage = Welcome | Answer | Failure | KeptAlive | Notice | Routes | AdminAnswer

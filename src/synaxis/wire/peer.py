@@ -1,0 +1,69 @@
+"""What nodes say to each other: one frame per link and loop turn.
+
+A link is one WebSocket, dialled by the sender; replies travel on the link of the other side.
+The first frame of a link is ``PeerHello``, answered by ``PeerWelcome`` or ``PeerRefusal``.
+"""
+
+import msgspec
+
+from synaxis.consensus.raft.messages import RaftMessage
+from synaxis.ids import GroupId, NodeId
+
+__all__ = [
+    "PROTOCOL_VERSION",
+    "Envelope",
+    "Heartbeat",
+    "PeerFrame",
+    "PeerHello",
+    "PeerRefusal",
+    "PeerWelcome",
+]
+
+PROTOCOL_VERSION = 1
+
+
+class PeerHello(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """Who is calling; refused unless cluster, identity and version fit."""
+
+    version: int
+    cluster_id: str
+    node_id: NodeId
+    disk_id: str
+    """Drawn when the data directory was created: a wiped disk has another one."""
+    target: NodeId
+    """Whom the caller believes to be calling."""
+
+
+class PeerWelcome(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """The link may be used."""
+
+    node_id: NodeId
+    disk_id: str
+
+
+class PeerRefusal(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """The link is refused; ``fatal`` means that trying again cannot help."""
+
+    code: str
+    message: str
+    fatal: bool
+
+
+class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
+    """Feeds the failure detector; rides on the frames, one per interval and node pair."""
+
+    sequence: int
+
+
+class Envelope(msgspec.Struct, frozen=True, array_like=True):
+    """A message for one group."""
+
+    group: GroupId
+    message: RaftMessage
+
+
+class PeerFrame(msgspec.Struct, frozen=True, array_like=True):
+    """Everything that one node had to say to another in one loop turn."""
+
+    envelopes: list[Envelope]
+    heartbeat: Heartbeat | None = None
