@@ -19,7 +19,7 @@ __all__ = [
 ]
 
 
-class RegisterNode(msgspec.Struct, frozen=True, array_like=True, tag=20):
+class RegisterNode(msgspec.Struct, frozen=True, array_like=True, tag=60):
     """A running node states its identity and addresses (proposed by the node itself).
 
     Refused with ``identity_mismatch`` when the id is known with another ``disk_id`` (a wiped
@@ -33,7 +33,7 @@ class RegisterNode(msgspec.Struct, frozen=True, array_like=True, tag=20):
     version: str
 
 
-class AddNode(msgspec.Struct, frozen=True, array_like=True, tag=21):
+class AddNode(msgspec.Struct, frozen=True, array_like=True, tag=61):
     """Admit a node; the rebalancer then makes it a learner and, caught up, a voter."""
 
     node_id: NodeId
@@ -41,7 +41,7 @@ class AddNode(msgspec.Struct, frozen=True, array_like=True, tag=21):
     api_url: str = ""
 
 
-class RemoveNode(msgspec.Struct, frozen=True, array_like=True, tag=22):
+class RemoveNode(msgspec.Struct, frozen=True, array_like=True, tag=62):
     """Retire a node id for ever; refused when it would leave no voter."""
 
     node_id: NodeId
@@ -50,7 +50,7 @@ class RemoveNode(msgspec.Struct, frozen=True, array_like=True, tag=22):
 ClusterCommand = RegisterNode | AddNode | RemoveNode
 
 
-class NodeRecord(msgspec.Struct, frozen=True, array_like=True, tag=20):
+class NodeRecord(msgspec.Struct, frozen=True, array_like=True, tag=60):
     """What the cluster knows of one node; also the reply to the commands above."""
 
     node_id: NodeId
@@ -61,11 +61,11 @@ class NodeRecord(msgspec.Struct, frozen=True, array_like=True, tag=20):
     removed: bool = False
 
 
-class DescribeCluster(msgspec.Struct, frozen=True, array_like=True, tag=25):
+class DescribeCluster(msgspec.Struct, frozen=True, array_like=True, tag=65):
     """Ask for the ClusterView."""
 
 
-class ClusterView(msgspec.Struct, frozen=True, array_like=True, tag=35):
+class ClusterView(msgspec.Struct, frozen=True, array_like=True, tag=66):
     """Members in id order (removed ones included) and the fixed shape of the cluster."""
 
     nodes: tuple[NodeRecord, ...]
@@ -77,7 +77,7 @@ ClusterQuery = DescribeCluster
 ClusterAnswer = ClusterView
 
 
-class NodeChanged(msgspec.Struct, frozen=True, array_like=True, tag=21):
+class NodeChanged(msgspec.Struct, frozen=True, array_like=True, tag=61):
     """A member was added, removed or registered anew."""
 
     node: NodeRecord

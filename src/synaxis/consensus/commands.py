@@ -1,6 +1,7 @@
 """What a COMMANDS entry holds, and the commands that the replica itself understands.
 
-Tags 1-19 are the replica's; every state machine numbers its own from 20.
+Tags 1-19 are the replica's, 20-59 the lock machine's, 60-79 the cluster machine's (unique, because
+the client protocol decodes all of them in one union).
 
 Source: Ongaro, thesis 6.3 (sessions, exactly-once replies).
 """
