@@ -36,6 +36,8 @@ class StateMachine(Protocol):
 
     command_types: ClassVar[tuple[type[msgspec.Struct], ...]]
     """Tagged structs that ``apply`` understands; tags 1-19 belong to the replica."""
+    reply_types: ClassVar[tuple[type[msgspec.Struct], ...]]
+    """Tagged structs that ``apply`` and outcomes answer with, ``Refused`` left out."""
 
     def validate(self, command: msgspec.Struct) -> None:
         """Check limits that need no state, before the command enters the log.
@@ -112,6 +114,21 @@ class LogStatus(msgspec.Struct, frozen=True):
 
 class ReplicatedLog(Protocol):
     """A total order of payloads. Raft today; PBFT and external logs fit the same port."""
+
+    @property
+    def leading(self) -> Term | None:
+        """The term that this replica leads in; None while it does not lead."""
+        ...
+
+    @property
+    def leader(self) -> NodeId | None:
+        """Who leads, as far as this replica knows."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether this replica leads and has committed an entry of its own term."""
+        ...
 
     def handle(self, sender: NodeId, message: msgspec.Struct, now: Instant) -> None:
         """Take a message of a peer."""

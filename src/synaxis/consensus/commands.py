@@ -17,6 +17,8 @@ __all__ = [
     "OpenSession",
     "Proposal",
     "ReplicaCommand",
+    "SessionAlive",
+    "SessionClosed",
     "SessionOpened",
 ]
 
@@ -48,6 +50,16 @@ class SessionOpened(msgspec.Struct, frozen=True, array_like=True, tag=1):
     ttl_ms: int
 
 
+class SessionClosed(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """Reply to CloseSession, also when there was nothing to close."""
+
+
+class SessionAlive(msgspec.Struct, frozen=True, array_like=True, tag=3):
+    """Reply to a keep-alive; never in the log."""
+
+    alive: bool
+
+
 class Proposal(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One command of one session.
 
@@ -59,6 +71,9 @@ class Proposal(msgspec.Struct, frozen=True, array_like=True, gc=False):
     sequence: Sequence
     acked: Sequence
     command: msgspec.Struct
+    acked_above: tuple[Sequence, ...] = ()
+    """Sequences above ``acked`` whose replies the client has seen since it last said so; a
+    command that waits for long must not keep the replies of all later ones alive."""
 
 
 class Batch(msgspec.Struct, frozen=True, array_like=True):

@@ -14,9 +14,9 @@ from typing import Any
 import msgspec
 
 from synaxis.cluster.commands import ClusterView, DescribeCluster, NodeChanged, NodeRecord
-from synaxis.consensus.commands import CloseSession, OpenSession, SessionOpened
+from synaxis.consensus.commands import CloseSession, OpenSession, SessionClosed, SessionOpened
 from synaxis.effects import Refused
-from synaxis.ids import GroupId, LogIndex, LogTime, NodeId, Sequence, SessionId
+from synaxis.ids import FencingToken, GroupId, LogIndex, LogTime, NodeId, Sequence, SessionId
 from synaxis.locks import commands as locks
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "Hello",
     "KeepAlive",
     "KeptAlive",
+    "Lost",
     "MemberStatus",
     "NodeStatus",
     "Notice",
@@ -71,6 +72,7 @@ class Submission(msgspec.Struct, frozen=True, array_like=True, gc=False):
         | locks.LatchWait
         | locks.SetValue
     )
+    acked_above: tuple[Sequence, ...] = ()
 
 
 # --- client to node ------------------------------------------------------------------------
@@ -199,6 +201,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
     body: (
         Refused
         | SessionOpened
+        | SessionClosed
         | locks.Granted
         | locks.Done
         | locks.LatchState
@@ -237,6 +240,16 @@ class Notice(msgspec.Struct, frozen=True, array_like=True, tag=5):
     rank: int
     at: LogTime
     event: locks.LockEvent | NodeChanged | None = None
+
+
+class Lost(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """The cluster took a grant back (max hold, force release). Pushed to the connection that
+    last spoke for the session; a lost push is made up for by the holder's own deadlines."""
+
+    group: GroupId
+    session: SessionId
+    token: FencingToken
+    reason: str
 
 
 class Routes(msgspec.Struct, frozen=True, array_like=True, tag=6):
@@ -299,4 +312,4 @@ class AdminAnswer(msgspec.Struct, frozen=True, array_like=True, tag=7):
     body: NodeStatus | Accepted
 
 
-ServerMessage = Welcome | Answer | Failure | KeptAlive | Notice | Routes | AdminAnswer
+ServerMessage = Welcome | Answer | Failure | KeptAlive | Notice | Routes | AdminAnswer | Lost

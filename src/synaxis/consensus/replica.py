@@ -1,0 +1,554 @@
+"""One replica of a group: a replicated log bound to a state machine, with sessions.
+
+The machine is pure, so the replica applies by itself: executors only see what is left, which is
+to persist, to send, to reply and to publish events.
+
+Invariants: commands are applied in log order, each (session, sequence) at most once; a reply
+leaves only after its entry is committed; ``log_time`` never goes back.
+
+Sources: Ongaro, thesis 3.8, 5.1, 6.3, 6.4.
+"""
+
+import msgspec
+from google_crc32c import value as crc32c
+
+from synaxis.consensus.commands import (
+    Batch,
+    CloseSession,
+    ExpireSessions,
+    OpenSession,
+    Proposal,
+    SessionAlive,
+    SessionClosed,
+    SessionOpened,
+)
+from synaxis.consensus.replica_config import ReplicaConfig
+from synaxis.consensus.sessions import CachedReply, LeaseKeeper, SavedSession, SessionTable
+from synaxis.effects import (
+    Effects,
+    Entry,
+    EntryKind,
+    PersistMark,
+    Refused,
+    Reply,
+    Snapshot,
+    SnapshotMeta,
+    refusal,
+)
+from synaxis.errors import (
+    LimitExceeded,
+    NotLeader,
+    OutcomeUnknown,
+    SessionExpired,
+    SynaxisError,
+)
+from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, Sequence, SessionId, Term
+from synaxis.ports import LogStatus, ReplicatedLog, StateMachine
+
+__all__ = ["Replica"]
+
+_INTERNAL = SessionId(0)
+_ENCODER = msgspec.msgpack.Encoder()
+
+
+class ReplicaState(msgspec.Struct, frozen=True, array_like=True):
+    """What a snapshot holds."""
+
+    log_time: LogTime
+    sessions: list[SavedSession]
+    machine: bytes
+
+
+class _Inflight(msgspec.Struct, gc=False):
+    """A batch this replica proposed as leader, kept decoded until it is applied."""
+
+    term: Term
+    batch: Batch
+    handles: list[object]
+
+
+class Replica:
+    """See the module. ``handle`` arguments are opaque and come back in ``Effects.replies``."""
+
+    def __init__(
+        self,
+        group: GroupId,
+        log: ReplicatedLog,
+        machine: StateMachine,
+        config: ReplicaConfig,
+        snapshot: Snapshot | None,
+        now: Instant,
+    ) -> None:
+        self.group = group
+        self.log = log
+        self.machine = machine
+        self.config = config
+        self.sessions = SessionTable()
+        self.applied_index = LogIndex(0)
+        self.log_time = LogTime(0)
+        self.leases = LeaseKeeper(config.stall_ms)
+        self._decoder = _batch_decoder(machine)
+        self._state_decoder = msgspec.msgpack.Decoder(ReplicaState)
+        self._reply_types = machine.reply_types
+        self._clock_base = 0
+        self._now = now
+        self._led_term: Term | None = None
+        self._serving = False
+        self._open: list[Proposal] = []
+        self._open_handles: list[object] = []
+        self._inflight: dict[LogIndex, _Inflight] = {}
+        self._waiting: dict[tuple[SessionId, Sequence], object] = {}
+        self._ticket: int | None = None
+        self._reads: dict[int, list[_Read]] = {}
+        self._ready_reads: list[tuple[LogIndex, list[_Read]]] = []
+        self._replies: list[Reply] = []
+        self._events: list[tuple[LogIndex, int, LogTime, msgspec.Struct]] = []
+        self._bytes_since_snapshot = 0
+        self._snapshot_bytes = 0
+        self._snapshot_asked = False
+        if snapshot is not None:
+            self._restore(snapshot)
+
+    # --- inputs -----------------------------------------------------------------------------
+
+    def handle(self, sender: NodeId, message: msgspec.Struct, now: Instant) -> None:
+        """Take a message of the peer ``sender``."""
+        self._see(now)
+        self.log.handle(sender, message, now)
+
+    def tick(self, now: Instant) -> None:
+        """Let everything happen that is due at ``now``."""
+        self._see(now)
+        self.log.tick(now)
+        self._follow_leadership()
+        if self._serving:
+            self._propose_what_is_due()
+
+    def deadline(self) -> Instant:
+        """Return when ``tick`` must be called next, at the latest."""
+        deadline = self.log.deadline()
+        if self._serving:
+            silent = self.leases.deadline()
+            if silent is not None and silent < deadline:
+                deadline = silent
+            # An entry in flight will carry the machine past its deadline or bring us back here.
+            due = None if self._inflight else self.machine.deadline()
+            if due is not None:
+                deadline = min(deadline, Instant(due - self._clock_base))
+        return deadline
+
+    def propose(self, proposal: Proposal, handle: object, now: Instant) -> None:
+        """Queue a command for the entry that the next ``take_effects`` will append.
+
+        Raises:
+            NotLeader: another replica leads, or none as far as this one knows.
+            ClientError: the command breaks a limit; nothing was queued.
+        """
+        self._now = now
+        if self.log.leading is None:
+            raise NotLeader("this node does not lead the group", leader=self.log.leader)
+        command = proposal.command
+        if isinstance(command, OpenSession):
+            self.config.validate_ttl(command.ttl_ms)
+        elif not isinstance(command, CloseSession):
+            self.machine.validate(command)
+        self._open.append(proposal)
+        self._open_handles.append(handle)
+
+    def query(
+        self, query: msgspec.Struct, handle: object, now: Instant, *, stale: bool = False
+    ) -> None:
+        """Ask the state machine; linearizable unless ``stale``.
+
+        Raises:
+            NotLeader: a linearizable query reached a replica that cannot serve it.
+        """
+        self._now = now
+        if stale:
+            self._answer(_Read(handle, query, now))
+        else:
+            self._read(_Read(handle, query, now))
+
+    def keep_alive(self, session: SessionId, handle: object, now: Instant) -> None:
+        """Renew ``session`` once a quorum has confirmed that this replica still leads.
+
+        Raises:
+            NotLeader: this replica cannot serve it.
+        """
+        self._see(now)
+        self._read(_Read(handle, session, now))
+
+    def persisted(self, mark: PersistMark, now: Instant) -> None:
+        """Take the news that a ``Persist`` of this replica is durable."""
+        self._now = now
+        self.log.persisted(mark, now)
+
+    def peer_unreachable(self, peer: NodeId, now: Instant) -> None:
+        """Take the hint that the link to ``peer`` broke."""
+        self._now = now
+        self.log.peer_unreachable(peer, now)
+
+    def snapshot_soon(self) -> None:
+        """Take a snapshot at the next drain (this group pins old segments of the disk log)."""
+        self._snapshot_asked = True
+
+    def status(self) -> LogStatus:
+        """Return the log's summary."""
+        return self.log.status()
+
+    # --- output -----------------------------------------------------------------------------
+
+    def take_effects(self) -> Effects:
+        """Append what was proposed, apply what is committed, and return what is left to do."""
+        if self._snapshot_asked:
+            self._take_snapshot()
+        if self._open:
+            self._append_batch()
+        self._ticket = None
+        effects = self.log.take_effects()
+        if effects.restore is not None:
+            self._restore(effects.restore)
+        for entry in effects.apply:
+            self._apply_entry(entry)
+        self._follow_leadership()
+        self._serve_reads(effects)
+        effects.apply = []
+        effects.reads = []
+        effects.failed_reads = []
+        if self._replies:
+            effects.replies, self._replies = self._replies, []
+        if self._events:
+            effects.events, self._events = self._events, []
+        return effects
+
+    def _append_batch(self) -> None:
+        proposals, handles = self._open, self._open_handles
+        self._open, self._open_handles = [], []
+        batch = Batch(self.stamp(), proposals)
+        try:
+            index, term = self.log.propose(_ENCODER.encode(batch), self._now)
+        except SynaxisError as error:
+            body = refusal(error)
+            self._replies.extend(_not_executed(handle, body) for handle in handles)
+            return
+        self._inflight[index] = _Inflight(term, batch, handles)
+
+    # --- applying ---------------------------------------------------------------------------
+
+    def _apply_entry(self, entry: Entry) -> None:
+        assert entry.index == self.applied_index + 1, "entries are applied in order, once"
+        self.applied_index = entry.index
+        inflight = self._inflight.pop(entry.index, None)
+        if inflight is not None and inflight.term != entry.term:
+            self._fail(inflight.handles)
+            inflight = None
+        if entry.kind != EntryKind.COMMANDS:
+            return
+        self._bytes_since_snapshot += len(entry.payload)
+        handles: list[object] = []
+        if inflight is None:
+            batch = self._decoder.decode(entry.payload)
+        else:
+            batch, handles = inflight.batch, inflight.handles
+        self._apply_batch(batch, handles)
+        if self._bytes_since_snapshot > self.config.snapshot_after(self._snapshot_bytes):
+            self._snapshot_asked = True
+
+    def _apply_batch(self, batch: Batch, handles: list[object]) -> None:
+        if batch.now > self.log_time:
+            self.log_time = batch.now
+        now, index, machine = self.log_time, self.applied_index, self.machine
+        machine.advance(now)
+        rank = self._collect_outcomes(0)
+        for position, proposal in enumerate(batch.proposals):
+            handle = handles[position] if handles else None
+            cached = self._apply_one(proposal, rank, now)
+            if cached is None:
+                if handle is not None:
+                    self._waiting[proposal.session, proposal.sequence] = handle
+            elif handle is not None:
+                self._replies.append(Reply(handle, cached.index, cached.rank, cached.body))
+            rank = self._collect_outcomes(rank + 1)
+        event_rank = 0
+        for event in machine.take_events():
+            self._events.append((index, event_rank, now, event))
+            event_rank += 1
+
+    def _apply_one(self, proposal: Proposal, rank: int, now: LogTime) -> CachedReply | None:
+        number, sequence, command = proposal.session, proposal.sequence, proposal.command
+        if isinstance(command, OpenSession | CloseSession | ExpireSessions):
+            return CachedReply(self.applied_index, rank, self._apply_session(number, command, now))
+        if number == _INTERNAL:
+            body = self.machine.apply(number, sequence, command, now)
+            return CachedReply(self.applied_index, rank, body)
+        session = self.sessions.by_id.get(number)
+        if session is None:
+            return CachedReply(self.applied_index, rank, _SESSION_EXPIRED)
+        session.acknowledge(proposal.acked, proposal.acked_above)
+        replies = session.replies
+        if sequence in replies:
+            return replies[sequence]
+        if sequence <= session.acked.floor or sequence in session.acked:
+            return CachedReply(self.applied_index, rank, _ALREADY_ACKNOWLEDGED)
+        if len(replies) >= self.config.replies_per_session_max:
+            return CachedReply(self.applied_index, rank, self._too_many_replies())
+        replies[sequence] = None
+        body = self.machine.apply(number, sequence, command, now)
+        if body is None:
+            return None
+        cached = replies[sequence] = CachedReply(self.applied_index, rank, body)
+        return cached
+
+    def _apply_session(
+        self, number: SessionId, command: msgspec.Struct, now: LogTime
+    ) -> msgspec.Struct:
+        match command:
+            case OpenSession(ttl_ms, owner):
+                known = self.sessions.by_id
+                if number not in known and len(known) >= self.config.sessions_max:
+                    return _limit("sessions_max", self.config.sessions_max)
+                session = self.sessions.open(number, ttl_ms, owner)
+                if self._serving:
+                    self.leases.renew(number, session.ttl_ms, self._now)
+                return SessionOpened(session.ttl_ms)
+            case ExpireSessions(numbers):
+                for each in numbers:
+                    self._end_session(each, now)
+            case _:
+                self._end_session(number, now)
+        return SessionClosed()
+
+    def _end_session(self, number: SessionId, now: LogTime) -> None:
+        session = self.sessions.by_id.pop(number, None)
+        if session is None:
+            return
+        self.leases.forget(number)
+        self.machine.end_session(number, now)
+        for sequence, reply in session.replies.items():
+            handle = self._waiting.pop((number, sequence), None) if reply is None else None
+            if handle is not None:
+                self._replies.append(Reply(handle, self.applied_index, 0, _SESSION_EXPIRED))
+
+    def _collect_outcomes(self, rank: int) -> int:
+        for outcome in self.machine.take_outcomes():
+            cached = CachedReply(self.applied_index, rank, outcome.reply)
+            rank += 1
+            session = self.sessions.by_id.get(outcome.session)
+            if session is not None and outcome.sequence in session.replies:
+                session.replies[outcome.sequence] = cached
+            handle = self._waiting.pop((outcome.session, outcome.sequence), None)
+            if handle is not None:
+                self._replies.append(Reply(handle, cached.index, cached.rank, cached.body))
+        return rank
+
+    def _too_many_replies(self) -> Refused:
+        return _limit("replies_per_session_max", self.config.replies_per_session_max)
+
+    # --- leading ----------------------------------------------------------------------------
+
+    def stamp(self) -> LogTime:
+        """Return the log time that an entry proposed now would carry."""
+        return LogTime(max(self.log_time, self._now + self._clock_base))
+
+    def _see(self, now: Instant) -> None:
+        self._now = now
+        if self._serving:
+            self.leases.observe(now)
+
+    def _follow_leadership(self) -> None:
+        """Notice that leadership came, became usable, or went."""
+        term = self.log.leading
+        if term != self._led_term:
+            if self._led_term is not None:
+                self._stop_leading()
+            self._led_term = term
+            if term is not None:
+                self._clock_base = self.log_time - self._now
+        if term is not None and not self._serving and self.log.ready:
+            self._serving = True
+            # Entries of earlier leaders may have carried a later time than we had applied.
+            self._clock_base = max(self._clock_base, self.log_time - self._now)
+            self.leases.start(self.sessions, self._now)
+
+    def _stop_leading(self) -> None:
+        self._serving = False
+        self.leases.stop()
+        for inflight in self._inflight.values():
+            self._fail(inflight.handles)
+        self._inflight.clear()
+        self._fail(list(self._waiting.values()))
+        self._waiting.clear()
+        self._fail(self._open_handles)
+        self._open, self._open_handles = [], []
+        for reads in self._reads.values():
+            self._fail([read.handle for read in reads])
+        self._reads.clear()
+        self._ticket = None
+
+    def _fail(self, handles: list[object]) -> None:
+        body = refusal(NotLeader("leadership was lost", leader=self.log.leader))
+        self._replies.extend(_not_executed(handle, body) for handle in handles if handle)
+
+    def _propose_what_is_due(self) -> None:
+        due = self.machine.deadline()
+        expired = self.leases.expired(self._now)
+        if expired:
+            command = ExpireSessions(tuple(sorted(expired)))
+            self._open.append(Proposal(_INTERNAL, Sequence(0), Sequence(0), command))
+            self._open_handles.append(None)
+        elif due is not None and due <= self.stamp() and not self._open and not self._inflight:
+            self._append_batch()
+
+    # --- reading ----------------------------------------------------------------------------
+
+    def _read(self, read: "_Read") -> None:
+        if not self._serving:
+            raise NotLeader("this node cannot serve reads of the group", leader=self.log.leader)
+        if self._ticket is None:
+            self._ticket = self.log.read(self._now)
+            self._reads[self._ticket] = []
+        self._reads[self._ticket].append(read)
+
+    def _serve_reads(self, effects: Effects) -> None:
+        for ticket in effects.failed_reads:
+            self._fail([read.handle for read in self._reads.pop(ticket, ())])
+        for ticket, index in effects.reads:
+            reads = self._reads.pop(ticket, None)
+            if reads is not None:
+                self._ready_reads.append((index, reads))
+        if not self._ready_reads:
+            return
+        later: list[tuple[LogIndex, list[_Read]]] = []
+        for index, reads in self._ready_reads:
+            if index <= self.applied_index:
+                for read in reads:
+                    self._answer(read)
+            else:
+                later.append((index, reads))
+        self._ready_reads = later
+
+    def _answer(self, read: "_Read") -> None:
+        question = read.question
+        body: msgspec.Struct
+        if isinstance(question, msgspec.Struct):
+            body = self.machine.query(question, self.stamp() if self._serving else self.log_time)
+        else:
+            session = self.sessions.by_id.get(question)
+            if session is not None:
+                self.leases.renew(question, session.ttl_ms, read.heard)
+            body = SessionAlive(session is not None)
+        self._replies.append(Reply(read.handle, self.applied_index, 0, body))
+
+    # --- snapshots --------------------------------------------------------------------------
+
+    def _take_snapshot(self) -> None:
+        """Compact the log behind the applied state, unless that is not on disk yet."""
+        index = self.applied_index
+        status = self.log.status()
+        if index <= status.snapshot_index:
+            self._snapshot_asked = False
+            return
+        if status.stable_index < index:
+            return
+        self._snapshot_asked = False
+        data = self.state()
+        meta = SnapshotMeta(
+            index, self.log.term_at(index), self.log.members_at(index), len(data), crc32c(data)
+        )
+        self._bytes_since_snapshot = 0
+        self._snapshot_bytes = len(data)
+        self.log.compact(Snapshot(meta, data))
+
+    def state(self) -> bytes:
+        """Return the whole replicated state; equal on all replicas at equal applied index."""
+        state = ReplicaState(self.log_time, self.sessions.save(), self.machine.snapshot())
+        return _ENCODER.encode(state)
+
+    def _restore(self, snapshot: Snapshot) -> None:
+        state = self._state_decoder.decode(snapshot.data)
+        self.log_time = state.log_time
+        self.sessions.load([_with_typed_replies(each, self._reply_types) for each in state.sessions])
+        self.machine.restore(state.machine)
+        self.applied_index = snapshot.meta.index
+        self._bytes_since_snapshot = 0
+        self._snapshot_bytes = snapshot.meta.size
+
+    def check_invariants(self) -> None:
+        """Assert what must always hold."""
+        self.machine.check_invariants()
+        for number, session in self.sessions.by_id.items():
+            assert number != _INTERNAL
+            assert all(sequence > session.acked.floor for sequence in session.replies)
+        assert self._serving is False or self._led_term is not None
+
+
+class _Read(msgspec.Struct, frozen=True, gc=False):
+    """A question (or the session of a keep-alive) and who asked it."""
+
+    handle: object
+    question: msgspec.Struct | SessionId
+    heard: Instant
+
+
+_SESSION_EXPIRED = refusal(SessionExpired("the session has ended; open a new one"))
+_ALREADY_ACKNOWLEDGED = refusal(
+    OutcomeUnknown("the reply to this sequence was acknowledged before and is gone")
+)
+
+
+def _limit(name: str, maximum: int) -> Refused:
+    return refusal(
+        LimitExceeded(f"{name} is {maximum}; nothing was changed", limit=name, maximum=maximum)
+    )
+
+
+def _not_executed(handle: object, body: Refused) -> Reply:
+    return Reply(handle, LogIndex(0), 0, body)
+
+
+def _batch_decoder(machine: StateMachine) -> msgspec.msgpack.Decoder[Batch]:
+    """Return a decoder of batches whose commands are those of the replica and ``machine``."""
+    command = OpenSession | CloseSession | ExpireSessions
+    for each in machine.command_types:
+        command |= each  # type: ignore[assignment]  # a union built at run time
+    proposal = msgspec.defstruct(
+        "Proposal",
+        [
+            ("session", SessionId),
+            ("sequence", Sequence),
+            ("acked", Sequence),
+            ("command", command),
+            ("acked_above", tuple[Sequence, ...], ()),
+        ],
+        bases=(Proposal,),
+        frozen=True,
+        array_like=True,
+        gc=False,
+    )
+    batch = msgspec.defstruct(
+        "Batch",
+        [("now", LogTime), ("proposals", list[proposal])],  # type: ignore[valid-type]  # as above
+        bases=(Batch,),
+        frozen=True,
+        array_like=True,
+    )
+    return msgspec.msgpack.Decoder(batch)
+
+
+def _with_typed_replies(
+    saved: SavedSession, reply_types: tuple[type[msgspec.Struct], ...]
+) -> SavedSession:
+    """Return ``saved`` with reply bodies as structs again (a snapshot holds plain values)."""
+    if not any(reply is not None for _, reply in saved.replies):
+        return saved
+    union = Refused | SessionOpened | SessionClosed
+    for each in reply_types:
+        union |= each  # type: ignore[assignment]  # a union built at run time
+    replies = [
+        (sequence, reply and CachedReply(*_typed(reply, union))) for sequence, reply in saved.replies
+    ]
+    return msgspec.structs.replace(saved, replies=replies)
+
+
+def _typed(reply: CachedReply, union: object) -> tuple[LogIndex, int, object]:
+    return reply.index, reply.rank, msgspec.convert(reply.body, union)
