@@ -80,9 +80,12 @@ class Acquire(msgspec.Struct, frozen=True, array_like=True, tag=20, gc=False):
     priority: int = 0
     """Victim choice in a deadlock: the lowest loses. It does not reorder the queue."""
     reentrant: bool = False
-    """The same session already holding every name gets the same token, counted."""
+    """The same (session, owner) already holding every name gets the same token, counted."""
     value: bytes = b""
     """Shown to observers; the leader's proclamation in an election."""
+    owner: int = 0
+    """Who inside the session asks: one process runs many tasks over one session, so the nodes
+    of the wait-for graph, and re-entrancy, are (session, owner). 0 = the session as a whole."""
 
 
 class Release(msgspec.Struct, frozen=True, array_like=True, tag=21, gc=False):

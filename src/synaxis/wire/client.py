@@ -176,6 +176,8 @@ class Route(msgspec.Struct, frozen=True, array_like=True):
     group: GroupId
     leader: NodeId | None
     url: str = ""
+    term: int = 0
+    """Orders the news of different nodes; 0 = not told, and the latest to arrive counts."""
 
 
 class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=1):
