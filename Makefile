@@ -9,7 +9,7 @@ MINUTES ?= 30
 
 BIN := .venv/bin
 READY := .venv/.ready
-QUIET := --disable-pip-version-check --quiet
+QUIET := --disable-pip-version-check -qq
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test check bench simulate replay planted-bugs soak docs lock
@@ -65,5 +65,5 @@ $(READY): requirements-dev.lock pyproject.toml
 	@test -x $(BIN)/python || { echo "Creating .venv (once) ..."; $(PYTHON) -m venv .venv; }
 	@echo "Installing the locked requirements ..."
 	@$(BIN)/python -m pip install $(QUIET) --require-hashes -r requirements-dev.lock
-	@$(BIN)/python -m pip install $(QUIET) --no-deps --no-build-isolation -e .
+	@PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install $(QUIET) --no-deps --no-build-isolation -e .
 	@touch $@
