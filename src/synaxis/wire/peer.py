@@ -6,6 +6,7 @@ The first frame of a link is ``PeerHello``, answered by ``PeerWelcome`` or ``Pee
 
 import msgspec
 
+from synaxis.cluster.commands import NodeRecord
 from synaxis.consensus.raft.messages import RaftMessage
 from synaxis.ids import GroupId, NodeId
 
@@ -53,6 +54,8 @@ class Heartbeat(msgspec.Struct, frozen=True, array_like=True):
     """Feeds the failure detector; rides on the frames, one per interval and node pair."""
 
     sequence: int
+    record: NodeRecord
+    """The sender as it is now; the leader of the cluster group records what changed."""
 
 
 class Envelope(msgspec.Struct, frozen=True, array_like=True):

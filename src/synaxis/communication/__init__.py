@@ -1,0 +1,1 @@
+"""Sockets between nodes: one link per direction and pair, one frame per loop turn."""

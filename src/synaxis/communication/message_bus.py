@@ -1,0 +1,147 @@
+"""The node's voice and ear among its peers."""
+
+import asyncio
+from collections.abc import Callable
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from synaxis.communication.peer_link import LinkConfig, PeerLink
+from synaxis.ids import GroupId, NodeId
+from synaxis.wire.peer import (
+    Envelope,
+    Heartbeat,
+    PeerFrame,
+    PeerHello,
+    PeerRefusal,
+    PeerWelcome,
+)
+
+__all__ = ["BusEvents", "MessageBus"]
+
+_ENCODER = msgspec.msgpack.Encoder()
+_HELLO = msgspec.msgpack.Decoder(PeerHello)
+_FRAME = msgspec.msgpack.Decoder(PeerFrame)
+HELLO_BYTES_MAX = 4096
+
+
+class BusEvents(msgspec.Struct, frozen=True):
+    """What the node does about news from the bus."""
+
+    admit: Callable[[PeerHello], PeerRefusal | None]
+    """Decides about a caller; None admits it."""
+    received: Callable[[NodeId, PeerFrame], None]
+    up: Callable[[NodeId, PeerWelcome], None]
+    down: Callable[[NodeId], None]
+    refused: Callable[[NodeId, PeerRefusal], None]
+
+
+class MessageBus:
+    """Links to all peers, and the handler for their links to us."""
+
+    def __init__(
+        self,
+        welcome: PeerWelcome,
+        hello: Callable[[NodeId], PeerHello],
+        events: BusEvents,
+        config: LinkConfig,
+    ) -> None:
+        self._welcome = welcome
+        self._hello = hello
+        self._events = events
+        self._config = config
+        self._links: dict[NodeId, PeerLink] = {}
+        self._tasks: dict[NodeId, asyncio.Task[None]] = {}
+        self._session: aiohttp.ClientSession | None = None
+        self._inbound: set[web.WebSocketResponse] = set()
+
+    async def start(self) -> None:
+        """Open the client side; must run inside the loop."""
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=None)
+        )
+
+    async def aclose(self) -> None:
+        """Close every link."""
+        for node in list(self._links):
+            self.drop(node)
+        for socket in list(self._inbound):
+            await socket.close()
+        if self._session is not None:
+            await self._session.close()
+
+    def connect(self, node: NodeId, address: str) -> None:
+        """Keep a link to ``node`` at ``address``; a changed address is dialled anew."""
+        assert self._session is not None, "start() comes first"
+        known = self._links.get(node)
+        if known is not None and known.address == address:
+            return
+        self.drop(node)
+        link = self._links[node] = PeerLink(
+            node,
+            address,
+            self._hello,
+            self._config,
+            on_up=self._events.up,
+            on_down=self._events.down,
+            on_refused=self._events.refused,
+        )
+        loop = asyncio.get_running_loop()
+        self._tasks[node] = loop.create_task(link.run(self._session), name=f"link to {node}")
+
+    def drop(self, node: NodeId) -> None:
+        """End the link to ``node``."""
+        self._links.pop(node, None)
+        task = self._tasks.pop(node, None)
+        if task is not None:
+            task.cancel()
+
+    def send(self, node: NodeId, group: GroupId, message: msgspec.Struct) -> None:
+        """Say ``message`` to ``node`` in this turn's frame, if it is connected."""
+        link = self._links.get(node)
+        if link is not None:
+            link.send(Envelope(group, message))  # type: ignore[arg-type]  # checked by the log
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """Send ``heartbeat`` to everybody."""
+        for link in self._links.values():
+            link.beat(heartbeat)
+
+    @property
+    def connected(self) -> list[NodeId]:
+        """Peers that we can speak to now."""
+        return [node for node, link in self._links.items() if link.connected]
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Handle the incoming link of a peer (GET /v1/peer)."""
+        socket = web.WebSocketResponse(
+            max_msg_size=self._config.frame_bytes_max, compress=False, autoping=True
+        )
+        await socket.prepare(request)
+        self._inbound.add(socket)
+        try:
+            async with asyncio.timeout(self._config.handshake_s):
+                hello = await self._receive_hello(socket)
+            if hello is not None:
+                await self._listen(socket, hello.node_id)
+        except (TimeoutError, msgspec.DecodeError, ConnectionError):
+            await socket.close(code=aiohttp.WSCloseCode.PROTOCOL_ERROR)
+        finally:
+            self._inbound.discard(socket)
+        return socket
+
+    async def _receive_hello(self, socket: web.WebSocketResponse) -> PeerHello | None:
+        first = await socket.receive()
+        if first.type is not aiohttp.WSMsgType.BINARY or len(first.data) > HELLO_BYTES_MAX:
+            return None
+        hello = _HELLO.decode(first.data)
+        refusal = self._events.admit(hello)
+        await socket.send_bytes(_ENCODER.encode(refusal or self._welcome))
+        return hello if refusal is None else None
+
+    async def _listen(self, socket: web.WebSocketResponse, sender: NodeId) -> None:
+        received, binary = self._events.received, aiohttp.WSMsgType.BINARY
+        async for message in socket:
+            if message.type is binary:
+                received(sender, _FRAME.decode(message.data))

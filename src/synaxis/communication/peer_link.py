@@ -1,0 +1,150 @@
+"""The outgoing half of the conversation with one peer.
+
+The link dials, says hello, and then writes: everything that was handed to ``send`` since the
+last write goes out as one frame. Nothing is queued while there is no connection, because Raft
+repeats what matters and old messages only hurt.
+"""
+
+import asyncio
+import ssl
+from collections.abc import Callable
+
+import aiohttp
+import msgspec
+
+from synaxis.errors import ProtocolViolation
+from synaxis.ids import NodeId
+from synaxis.wire.peer import (
+    Envelope,
+    Heartbeat,
+    PeerFrame,
+    PeerHello,
+    PeerRefusal,
+    PeerWelcome,
+)
+
+__all__ = ["LinkConfig", "PeerLink"]
+
+_ENCODER = msgspec.msgpack.Encoder()
+_HANDSHAKE = msgspec.msgpack.Decoder(PeerWelcome | PeerRefusal)
+
+
+class LinkConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits of links between nodes."""
+
+    redial_s_min: float = 0.05
+    redial_s_max: float = 1.0
+    """Dialling pauses double from min to max while a peer cannot be reached."""
+    handshake_s: float = 5.0
+    frame_bytes_max: int = 64 * 1024 * 1024
+    """Largest frame accepted from a peer."""
+    envelopes_max: int = 10_000
+    """Messages waiting for one peer; more are dropped (Raft repeats them)."""
+    ssl: ssl.SSLContext | None = None
+
+
+class PeerLink:
+    """Dials ``target`` for as long as ``run`` runs."""
+
+    def __init__(
+        self,
+        target: NodeId,
+        address: str,
+        hello: Callable[[NodeId], PeerHello],
+        config: LinkConfig,
+        *,
+        on_up: Callable[[NodeId, PeerWelcome], None],
+        on_down: Callable[[NodeId], None],
+        on_refused: Callable[[NodeId, PeerRefusal], None],
+    ) -> None:
+        self.target = target
+        self.address = address
+        self.connected = False
+        self.frames_sent = 0
+        self._hello = hello
+        self._config = config
+        self._on_up = on_up
+        self._on_down = on_down
+        self._on_refused = on_refused
+        self._outbox: list[Envelope] = []
+        self._heartbeat: Heartbeat | None = None
+        self._wake: asyncio.Future[None] | None = None
+
+    def send(self, envelope: Envelope) -> None:
+        """Say ``envelope`` in the next frame, if the peer is connected."""
+        if self.connected and len(self._outbox) < self._config.envelopes_max:
+            self._outbox.append(envelope)
+            self._wake_writer()
+
+    def beat(self, heartbeat: Heartbeat) -> None:
+        """Put ``heartbeat`` on the next frame."""
+        if self.connected:
+            self._heartbeat = heartbeat
+            self._wake_writer()
+
+    def _wake_writer(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+
+    async def run(self, session: aiohttp.ClientSession) -> None:
+        """Keep the link up until cancelled."""
+        pause = self._config.redial_s_min
+        while True:
+            try:
+                if await self._converse(session):
+                    pause = self._config.redial_s_min
+            except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError) as error:
+                del error  # The peer is down or speaks gibberish: try again.
+            await asyncio.sleep(pause)
+            pause = min(pause * 2, self._config.redial_s_max)
+
+    async def _converse(self, session: aiohttp.ClientSession) -> bool:
+        """Return True when the link had been up, False when it was refused."""
+        scheme = "https" if self._config.ssl is not None else "http"
+        async with asyncio.timeout(self._config.handshake_s):
+            socket = await session.ws_connect(
+                f"{scheme}://{self.address}/v1/peer",
+                max_msg_size=self._config.frame_bytes_max,
+                compress=0,
+                ssl=self._config.ssl if self._config.ssl is not None else True,
+            )
+        async with socket:
+            await socket.send_bytes(_ENCODER.encode(self._hello(self.target)))
+            async with asyncio.timeout(self._config.handshake_s):
+                answer = _HANDSHAKE.decode(await socket.receive_bytes())
+            if isinstance(answer, PeerRefusal):
+                self._on_refused(self.target, answer)
+                return False
+            if answer.node_id != self.target:
+                raise ProtocolViolation(
+                    f"{self.address} is node {answer.node_id}, not {self.target}"
+                )
+            await self._write_while_open(socket, answer)
+        return True
+
+    async def _write_while_open(
+        self, socket: aiohttp.ClientWebSocketResponse, welcome: PeerWelcome
+    ) -> None:
+        self._outbox = []
+        self.connected = True
+        writer = asyncio.ensure_future(self._write(socket))  # noqa: TID251  # awaited below
+        self._on_up(self.target, welcome)
+        try:
+            # Nothing is ever received here: this returns when the peer is gone.
+            await socket.receive()
+        finally:
+            self.connected = False
+            writer.cancel()
+            await asyncio.gather(writer, return_exceptions=True)
+            self._on_down(self.target)
+
+    async def _write(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            if not self._outbox and self._heartbeat is None:
+                self._wake = loop.create_future()
+                await self._wake
+            frame = PeerFrame(self._outbox, self._heartbeat)
+            self._outbox, self._heartbeat = [], None
+            self.frames_sent += 1
+            await socket.send_bytes(_ENCODER.encode(frame))

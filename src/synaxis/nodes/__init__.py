@@ -1,0 +1,1 @@
+"""The shell of a node: effects in, I/O out."""

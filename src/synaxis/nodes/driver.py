@@ -1,0 +1,221 @@
+"""Turns the effects of all groups of a node into I/O. The simulator is the only other executor.
+
+Inputs mark their group; at the end of the loop turn each marked group is drained once. So what
+one turn gathered becomes one log entry, one message per peer, one write to the disk.
+
+The order inside a batch is that of ``Effects``: what may leave before the disk leaves at once,
+promises leave when the disk has answered.
+"""
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+import msgspec
+
+from synaxis.consensus.commands import Proposal
+from synaxis.consensus.replica import Replica
+from synaxis.effects import Effects, Persist, Reply
+from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, SessionId
+from synaxis.wire.peer import PeerFrame
+
+__all__ = ["Durability", "NodeDriver", "Outlet", "Publish", "ReplyHandle"]
+
+ReplyHandle = tuple[Callable[[int, Reply], None], int]
+"""Whom to give a reply, and the number it knows the request by."""
+
+Publish = Callable[[GroupId, list[tuple[LogIndex, int, LogTime, msgspec.Struct]]], None]
+TICK_MS_MIN = 2
+
+
+class Durability(Protocol):
+    """Where persists go; calls ``done`` in order, on the loop, once durable."""
+
+    def submit(self, group: GroupId, persist: Persist, done: Callable[[], None]) -> None:
+        """Make ``persist`` durable."""
+        ...
+
+
+class Outlet(Protocol):
+    """Where messages to peers go."""
+
+    def send(self, node: NodeId, group: GroupId, message: msgspec.Struct) -> None:
+        """Say ``message`` to ``node`` if it can be reached."""
+        ...
+
+
+class _Runtime:
+    """A replica with what the driver keeps beside it."""
+
+    __slots__ = ("held", "marked", "replica", "wake_at")
+
+    def __init__(self, replica: Replica) -> None:
+        self.replica = replica
+        self.marked = False
+        self.wake_at = Instant(0)
+        # One list per persist under way: promises that wait for it (the disk is first in,
+        # first out, so the last list also covers promises about anything earlier).
+        self.held: list[list[tuple[NodeId, msgspec.Struct]]] = []
+
+
+class NodeDriver:
+    """Runs the replicas of one node on the running loop."""
+
+    def __init__(
+        self,
+        replicas: dict[GroupId, Replica],
+        durability: Durability,
+        outlet: Outlet,
+        publish: Publish,
+    ) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._runtimes = {group: _Runtime(replica) for group, replica in replicas.items()}
+        self._durability = durability
+        self._outlet = outlet
+        self._publish = publish
+        self._marked: list[_Runtime] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = Instant(0)
+        self._stopped = False
+
+    def now(self) -> Instant:
+        """Return the machines' time: milliseconds of the loop's monotonic clock."""
+        return Instant(int(self._loop.time() * 1000))
+
+    def start(self) -> None:
+        """Let time begin for every group."""
+        for runtime in self._runtimes.values():
+            self._mark(runtime)
+
+    def stop(self) -> None:
+        """Do nothing from now on, whatever arrives."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+
+    # --- inputs -----------------------------------------------------------------------------
+
+    def deliver(self, sender: NodeId, frame: PeerFrame) -> None:
+        """Hand the messages of a peer's frame to their groups."""
+        now = self.now()
+        for envelope in frame.envelopes:
+            runtime = self._runtimes.get(envelope.group)
+            if runtime is not None:
+                runtime.replica.handle(sender, envelope.message, now)
+                if not runtime.marked:
+                    self._mark(runtime)
+
+    def propose(self, group: GroupId, proposal: Proposal, handle: ReplyHandle | None) -> None:
+        """Put a command into the log of ``group``.
+
+        Raises:
+            KeyError: no such group.
+            NotLeader, ClientError: see ``Replica.propose``.
+        """
+        runtime = self._runtimes[group]
+        runtime.replica.propose(proposal, handle, self.now())
+        if not runtime.marked:
+            self._mark(runtime)
+
+    def query(
+        self, group: GroupId, query: msgspec.Struct, handle: ReplyHandle, *, stale: bool
+    ) -> None:
+        """Ask the state machine of ``group``; see ``Replica.query``."""
+        runtime = self._runtimes[group]
+        runtime.replica.query(query, handle, self.now(), stale=stale)
+        self._mark(runtime)
+
+    def keep_alive(self, group: GroupId, session: SessionId, handle: ReplyHandle) -> None:
+        """Renew a session; see ``Replica.keep_alive``."""
+        runtime = self._runtimes[group]
+        runtime.replica.keep_alive(session, handle, self.now())
+        self._mark(runtime)
+
+    def peer_unreachable(self, peer: NodeId) -> None:
+        """Tell every group that the link to ``peer`` broke."""
+        now = self.now()
+        for runtime in self._runtimes.values():
+            runtime.replica.peer_unreachable(peer, now)
+            self._mark(runtime)
+
+    def touch(self, group: GroupId) -> None:
+        """Drain ``group`` soon: its replica was called directly."""
+        self._mark(self._runtimes[group])
+
+    # --- the turn ---------------------------------------------------------------------------
+
+    def _mark(self, runtime: _Runtime) -> None:
+        if runtime.marked or self._stopped:
+            return
+        runtime.marked = True
+        if not self._marked:
+            self._loop.call_soon(self._drain)
+        self._marked.append(runtime)
+
+    def _drain(self) -> None:
+        marked, self._marked = self._marked, []
+        for runtime in marked:
+            runtime.marked = False
+            if self._stopped:
+                return
+            self._execute(runtime, runtime.replica.take_effects())
+            runtime.wake_at = runtime.replica.deadline()
+            if self._timer is None or runtime.wake_at < self._timer_at:
+                self._arm(runtime.wake_at)
+
+    def _execute(self, runtime: _Runtime, effects: Effects) -> None:
+        group = runtime.replica.group
+        for node, message in effects.send_now:
+            self._outlet.send(node, group, message)
+        if effects.persist is not None:
+            runtime.held.append(effects.send_after)
+            self._durability.submit(
+                group, effects.persist, partial(self._durable, runtime, effects.persist)
+            )
+        elif effects.send_after:
+            if runtime.held:
+                runtime.held[-1].extend(effects.send_after)
+            else:
+                self._send_all(group, effects.send_after)
+        for reply in effects.replies:
+            if reply.handle is not None:
+                deliver, number = reply.handle
+                deliver(number, reply)
+        if effects.events:
+            self._publish(group, effects.events)
+
+    def _durable(self, runtime: _Runtime, persist: Persist) -> None:
+        if self._stopped:
+            return
+        self._send_all(runtime.replica.group, runtime.held.pop(0))
+        runtime.replica.persisted(persist.mark, self.now())
+        self._mark(runtime)
+
+    def _send_all(self, group: GroupId, messages: list[tuple[NodeId, msgspec.Struct]]) -> None:
+        for node, message in messages:
+            self._outlet.send(node, group, message)
+
+    # --- time -------------------------------------------------------------------------------
+
+    def _arm(self, at: Instant) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        delay_ms = max(at - self.now(), TICK_MS_MIN)
+        self._timer_at = at
+        self._timer = self._loop.call_later(delay_ms / 1000, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self.now()
+        # Groups due within the same few milliseconds share their frames to the peers.
+        horizon = now + TICK_MS_MIN
+        next_at: Instant | None = None
+        for runtime in self._runtimes.values():
+            if runtime.wake_at <= horizon:
+                runtime.replica.tick(now)
+                self._mark(runtime)
+            elif next_at is None or runtime.wake_at < next_at:
+                next_at = runtime.wake_at
+        if next_at is not None:
+            self._arm(next_at)
