@@ -1,0 +1,1 @@
+"""What all benchmarks share: processes, peers, CPU accounting, statistics and the report."""

@@ -1,0 +1,155 @@
+"""What a benchmark prints, and the JSON file it leaves behind."""
+
+import json
+import os
+import platform
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks.harness.load import Run
+from benchmarks.harness.statistics import median
+
+__all__ = ["Floor", "Report", "middle_run"]
+
+
+@dataclass(frozen=True)
+class Floor:
+    """A figure that the project promises to reach on a calm 2-core machine."""
+
+    what: str
+    bound: float
+    unit: str
+    at_least: bool = True
+
+    def met(self, value: float) -> bool:
+        """Return whether ``value`` is good enough."""
+        return value >= self.bound if self.at_least else value <= self.bound
+
+
+def middle_run(runs: Sequence[Run]) -> Run:
+    """Return the run whose rate is the median (of an even number: the lower of the two)."""
+    return sorted(runs, key=lambda run: run.rate)[(len(runs) - 1) // 2]
+
+
+class Report:
+    """Prints the findings of one benchmark as they come and keeps them for the file."""
+
+    def __init__(self, benchmark: str) -> None:
+        self.benchmark = benchmark
+        self._content: dict[str, Any] = {
+            "benchmark": benchmark,
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+            "machine": _machine(),
+            "runs": [],
+            "figures": {},
+            "ratios": [],
+            "floors": [],
+            "skipped": [],
+        }
+
+    def say(self, text: str) -> None:
+        """Print a line at once, also into a pipe."""
+        print(text, flush=True)
+
+    def headline(self, text: str) -> None:
+        """Print what is measured now."""
+        self.say(f"\n{self.benchmark}: {text}")
+
+    def skipped(self, system: str, reason: str) -> None:
+        """Say that a system is left out and why."""
+        self._content["skipped"].append({"system": system, "reason": reason})
+        self.say(f"SKIPPED {system}: {reason}")
+
+    def runs(
+        self, title: str, runs: Mapping[str, Sequence[Run]], classes: Mapping[str, str]
+    ) -> None:
+        """Print one row per system, its median run, and keep every run.
+
+        ``classes`` gives the durability class by system.
+        """
+        self.say(f"  {title}")
+        self.say(
+            f"  {'system':<12}{'cycles/s':>10}  {'(min - max)':<19}{'p50 ms':>9}{'p99 ms':>10}"
+            f"{'CPU us/cycle':>14}  {'(client + servers)':<20}{'fairness':>8}  durability"
+        )
+        for system, rounds in runs.items():
+            self.say(_row(system, rounds, classes[system]))
+            for number, run in enumerate(rounds):
+                self._content["runs"].append(
+                    {"title": title, "round": number, "durability": classes[system]} | run.as_json()
+                )
+
+    def figure(self, name: str, value: float, unit: str) -> None:
+        """Print and keep one named number."""
+        self._content["figures"][name] = {"value": value, "unit": unit}
+        self.say(f"  {name} = {_number(value)} {unit}")
+
+    def ratio(self, benchmark: str, peer: str, value: float, classes: tuple[str, str]) -> None:
+        """Print the comparison line; above 1 means that Synaxis is the better one."""
+        ours, theirs = classes
+        self._content["ratios"].append(
+            {
+                "benchmark": benchmark,
+                "peer": peer,
+                "ratio": round(value, 3),
+                "durability_ours": ours,
+                "durability_theirs": theirs,
+            }
+        )
+        self.say(f"RATIO {benchmark} vs {peer} = {value:.2f}   [{ours} | {theirs}]")
+
+    def floor(self, floor: Floor, value: float) -> None:
+        """Print beside a figure whether it is what was promised; never fails anything."""
+        verdict = "met" if floor.met(value) else "NOT MET"
+        sign = ">=" if floor.at_least else "<="
+        self._content["floors"].append(
+            {
+                "what": floor.what,
+                "bound": floor.bound,
+                "unit": floor.unit,
+                "value": round(value, 4),
+                "met": floor.met(value),
+            }
+        )
+        self.say(
+            f"  floor {floor.what} {sign} {_number(floor.bound)} {floor.unit}: "
+            f"{_number(value)} {verdict}"
+        )
+
+    def save(self, directory: Path) -> Path:
+        """Write everything to ``directory/<benchmark>.json`` and return the path."""
+        directory.mkdir(parents=True, exist_ok=True)
+        path = directory / f"{self.benchmark}.json"
+        path.write_text(json.dumps(self._content, indent=1) + "\n")
+        return path
+
+
+def _number(value: float) -> str:
+    return f"{value:,.4g}" if value < 1000 else f"{value:,.0f}"
+
+
+def _row(system: str, rounds: Sequence[Run], durability: str) -> str:
+    run = middle_run(rounds)
+    rates = [one.rate for one in rounds]
+    spread = f"({min(rates):,.0f} - {max(rates):,.0f})"
+    cpu = median([one.cpu_us for one in rounds])
+    client = median([one.client_cpu_us for one in rounds])
+    parts = f"({client:.0f} + {cpu - client:.0f})"
+    return (
+        f"  {system:<12}{run.rate:>10,.0f}  {spread:<19}{run.cycle_ms(50):>9.2f}"
+        f"{run.cycle_ms(99):>10.2f}{cpu:>14.0f}  {parts:<20}{run.fairness:>8.2f}  {durability}"
+    )
+
+
+def _machine() -> dict[str, Any]:
+    """Describe the machine without naming it."""
+    return {
+        "cores": os.cpu_count(),
+        "kernel": platform.release(),
+        "python": sys.version.split()[0],
+        "load_average": [round(load, 2) for load in os.getloadavg()],
+    }

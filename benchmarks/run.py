@@ -1,0 +1,60 @@
+"""``make bench``: run all benchmarks, or those that are named.
+
+python -m benchmarks.run [NAME ...] [--seconds 3] [--rounds 3]
+"""
+
+import argparse
+import importlib
+import sys
+import time
+from dataclasses import fields
+from pathlib import Path
+
+if __package__ in {None, ""}:  # started as a file rather than as a module
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.harness.comparison import Options
+from benchmarks.harness.report import Report
+
+__all__ = ["main"]
+
+_BENCHMARKS = (
+    "lock_throughput",
+    "lock_latency",
+    "lock_contention",
+    "failover",
+    "held_locks",
+    "simulator_speed",
+    "wal_commit",
+)
+_RESULTS = Path(__file__).resolve().parent / "results"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run what was asked for and write one JSON file per benchmark."""
+    parser = argparse.ArgumentParser(prog="benchmarks.run", description=__doc__)
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help=f"any of: {', '.join(_BENCHMARKS)}"
+    )
+    parser.add_argument("--results", type=Path, default=_RESULTS, help="where the JSON files go")
+    for field in fields(Options):
+        parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+    parsed = parser.parse_args(arguments)
+    unknown = sorted(set(parsed.names) - set(_BENCHMARKS))
+    if unknown:
+        parser.error(f"no such benchmark: {', '.join(unknown)}")
+    options = Options(**{field.name: getattr(parsed, field.name) for field in fields(Options)})
+    for name in parsed.names or _BENCHMARKS:
+        _run(name, options, parsed.results)
+    return 0
+
+
+def _run(name: str, options: Options, results: Path) -> None:
+    report = Report(name)
+    started = time.perf_counter()
+    importlib.import_module(f"benchmarks.{name}").run(report, options)
+    report.say(f"  {time.perf_counter() - started:.0f} s -> {report.save(results).name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
