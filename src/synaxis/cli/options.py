@@ -1,0 +1,59 @@
+"""Options that many commands share, as cyclopts reads them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+from cyclopts import Parameter, Token
+
+from synaxis.cli.durations import parse_duration_s
+from synaxis.cli.output import Format, Printer
+from synaxis.errors import InvalidArgument
+
+__all__ = ["ClusterOptions", "Duration", "OutputOptions"]
+
+
+def _duration(_type: object, tokens: Sequence[Token]) -> float:
+    try:
+        return parse_duration_s(tokens[0].value)
+    except InvalidArgument as error:
+        raise ValueError(error.message) from error
+
+
+Duration = Annotated[float, Parameter(converter=_duration, n_tokens=1)]
+"""Seconds, written as 10, 500ms, 2m30s or 1h."""
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class OutputOptions:
+    """How to print."""
+
+    output: Annotated[Format | None, Parameter(name=("--output", "-o"))] = None
+    """Format of the result [table on a terminal, plain in a pipe]."""
+    json: Annotated[bool, Parameter(negative="")] = False
+    """Short for --output json."""
+    no_headers: Annotated[bool, Parameter(negative="")] = False
+    """No header line in tables."""
+    no_color: Annotated[bool, Parameter(negative="")] = False
+    """No colours (also NO_COLOR)."""
+    quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative="")] = False
+    """No messages on stderr but errors."""
+
+    def printer(self) -> Printer:
+        """Return a printer for stdout."""
+        chosen = Format.JSON if self.json else self.output
+        return Printer(chosen, headers=not self.no_headers, color=not self.no_color)
+
+
+@Parameter(name="*")
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """Which cluster to talk to."""
+
+    url: Annotated[str | None, Parameter(name=("--url", "-u"))] = None
+    """Nodes, comma-separated [SYNAXIS_URL]."""
+    api_key: str | None = None
+    """API key, when the cluster asks for one [SYNAXIS_API_KEY]."""
+    timeout: Duration = 5.0
+    """How long to try to get an answer."""
