@@ -29,7 +29,7 @@ async def spawn(
     *,
     death_signal: signal.Signals,
     own_group: bool,
-    environment: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] | None = None,
     output: int | None = None,
 ) -> Process:
     """Start ``command``; with ``own_group`` it leads a process group, safe from our Ctrl-C.
@@ -38,7 +38,7 @@ async def spawn(
         command: program and arguments.
         death_signal: what the child gets when this process dies.
         own_group: see ``send_signal``.
-        environment: the whole environment of the child; None = ours.
+        variables: added to our environment for the child.
         output: where stdout and stderr go (``asyncio.subprocess.PIPE`` or a file descriptor);
             None = where ours go.
     """
@@ -46,7 +46,8 @@ async def spawn(
         *command_with_parent_death(command, death_signal),
         stdout=output,
         stderr=asyncio.subprocess.STDOUT if output is not None else None,
-        env=environment,
+        # Handed on, not read: settings come from synaxis.config alone.
+        env={**os.environ, **(variables or {})},  # noqa: TID251
         process_group=0 if own_group else None,
     )
 

@@ -12,7 +12,7 @@ child gets exactly one signal.
 import asyncio
 import signal
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -34,7 +34,6 @@ class ChildSpec:
     command: Sequence[str]
     log: BinaryIO | None = None
     """Where its output goes unchanged; None: to the supervisor's ``emit``, line by line."""
-    environment: Mapping[str, str] | None = None
 
 
 @dataclass(slots=True)
@@ -143,7 +142,6 @@ class Supervisor:
             each.spec.command,
             death_signal=signal.SIGTERM,
             own_group=True,
-            environment=each.spec.environment,
             output=PIPE if log is None else log.fileno(),
         )
         each.starts += 1

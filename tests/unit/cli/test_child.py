@@ -1,5 +1,4 @@
 import asyncio
-import os
 import signal
 import subprocess
 import sys
@@ -50,17 +49,16 @@ async def test_exit_codes_are_those_of_a_shell(command: list[str], code: int) ->
     assert child.exit_code_of(await process.wait()) == code
 
 
-async def test_the_child_gets_the_given_environment() -> None:
-    environment = {**os.environ, "SYNAXIS_LOCK_TOKEN": "42"}  # noqa: TID251
+async def test_the_child_gets_the_given_variables_besides_ours() -> None:
     process = await child.spawn(
-        ["sh", "-c", "echo $SYNAXIS_LOCK_TOKEN"],
+        ["sh", "-c", "echo $SYNAXIS_LOCK_TOKEN${PATH:+ and a path}"],
         death_signal=signal.SIGTERM,
         own_group=True,
-        environment=environment,
+        variables={"SYNAXIS_LOCK_TOKEN": "42"},
         output=PIPE,
     )
     assert process.stdout is not None
-    assert await process.stdout.read() == b"42\n"
+    assert await process.stdout.read() == b"42 and a path\n"
     await process.wait()
 
 
