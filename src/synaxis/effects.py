@@ -55,6 +55,9 @@ class HardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     term: Term
     voted_for: NodeId | None
+    repair_after: Term = Term(0)
+    """Not 0: the log may lack entries that it once acknowledged, until it durably holds an
+    entry of a later term than this; the node neither votes nor campaigns meanwhile."""
 
 
 class Members(msgspec.Struct, frozen=True, array_like=True):
@@ -95,8 +98,12 @@ class PersistMark(msgspec.Struct, frozen=True):
     """
 
     index: LogIndex
+    """Last entry of the log; whatever the disk holds above it is no longer part of the log."""
     term: Term
     snapshot_index: LogIndex
+    serial: int = 0
+    """Number of the ``Persist``, from 1 at each start; one that is durable means that all
+    earlier ones are."""
 
 
 class Persist(msgspec.Struct, frozen=True):

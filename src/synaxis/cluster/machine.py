@@ -69,6 +69,10 @@ class ClusterMachine:
         """Ids of the nodes that belong to the cluster now, sorted."""
         return tuple(node.node_id for node in self.nodes if not node.removed)
 
+    def find(self, node_id: NodeId) -> NodeRecord | None:
+        """Return what is known of ``node_id``."""
+        return self._nodes.get(node_id)
+
     def validate(self, command: msgspec.Struct) -> None:
         """Check the form of ids and addresses; see ``ports.StateMachine.validate``."""
         if isinstance(command, RegisterNode | AddNode | RemoveNode):

@@ -199,7 +199,10 @@ class Replica:
     # --- output -----------------------------------------------------------------------------
 
     def take_effects(self) -> Effects:
-        """Append what was proposed, apply what is committed, and return what is left to do."""
+        """Append what was proposed, apply what is committed, and return what is left to do.
+
+        ``restore`` stays in the batch as news only: the state has been replaced already.
+        """
         if self._snapshot_asked:
             self._take_snapshot()
         if self._open:

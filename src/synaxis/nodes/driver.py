@@ -10,7 +10,7 @@ promises leave when the disk has answered.
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -20,12 +20,11 @@ from synaxis.effects import Effects, Persist, Reply
 from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, SessionId
 from synaxis.wire.peer import PeerFrame
 
-__all__ = ["Durability", "NodeDriver", "Outlet", "Publish", "ReplyHandle"]
+__all__ = ["Durability", "NodeDriver", "Observer", "Outlet", "ReplyHandle"]
 
-ReplyHandle = tuple[Callable[[int, Reply], None], int]
-"""Whom to give a reply, and the number it knows the request by."""
+ReplyHandle = tuple[Callable[[Any, Reply], None], Any]
+"""Whom to give a reply, and what it wants to be reminded of then."""
 
-Publish = Callable[[GroupId, list[tuple[LogIndex, int, LogTime, msgspec.Struct]]], None]
 TICK_MS_MIN = 2
 
 
@@ -45,14 +44,34 @@ class Outlet(Protocol):
         ...
 
 
+class Observer(Protocol):
+    """Who wants to know what happened."""
+
+    def publish(
+        self, group: GroupId, events: list[tuple[LogIndex, int, LogTime, msgspec.Struct]]
+    ) -> None:
+        """Take the events of applied entries."""
+        ...
+
+    def reset(self, group: GroupId, index: LogIndex) -> None:
+        """A snapshot replaced the state up to ``index``: events before it were missed."""
+        ...
+
+    def leadership(self, group: GroupId) -> None:
+        """Another node leads ``group`` now, or nobody."""
+        ...
+
+
 class _Runtime:
     """A replica with what the driver keeps beside it."""
 
-    __slots__ = ("held", "marked", "replica", "wake_at")
+    __slots__ = ("held", "leader", "marked", "replica", "serving", "wake_at")
 
     def __init__(self, replica: Replica) -> None:
         self.replica = replica
         self.marked = False
+        self.leader: NodeId | None = None
+        self.serving = False
         self.wake_at = Instant(0)
         # One list per persist under way: promises that wait for it (the disk is first in,
         # first out, so the last list also covers promises about anything earlier).
@@ -67,13 +86,13 @@ class NodeDriver:
         replicas: dict[GroupId, Replica],
         durability: Durability,
         outlet: Outlet,
-        publish: Publish,
+        observer: Observer,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._runtimes = {group: _Runtime(replica) for group, replica in replicas.items()}
         self._durability = durability
         self._outlet = outlet
-        self._publish = publish
+        self._observer = observer
         self._marked: list[_Runtime] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = Instant(0)
@@ -160,6 +179,10 @@ class NodeDriver:
             if self._stopped:
                 return
             self._execute(runtime, runtime.replica.take_effects())
+            log = runtime.replica.log
+            if log.leader != runtime.leader or log.ready != runtime.serving:
+                runtime.leader, runtime.serving = log.leader, log.ready
+                self._observer.leadership(runtime.replica.group)
             runtime.wake_at = runtime.replica.deadline()
             if self._timer is None or runtime.wake_at < self._timer_at:
                 self._arm(runtime.wake_at)
@@ -168,6 +191,8 @@ class NodeDriver:
         group = runtime.replica.group
         for node, message in effects.send_now:
             self._outlet.send(node, group, message)
+        if effects.restore is not None:
+            self._observer.reset(group, effects.restore.meta.index)
         if effects.persist is not None:
             runtime.held.append(effects.send_after)
             self._durability.submit(
@@ -180,10 +205,10 @@ class NodeDriver:
                 self._send_all(group, effects.send_after)
         for reply in effects.replies:
             if reply.handle is not None:
-                deliver, number = reply.handle
-                deliver(number, reply)
+                deliver, reminder = reply.handle
+                deliver(reminder, reply)
         if effects.events:
-            self._publish(group, effects.events)
+            self._observer.publish(group, effects.events)
 
     def _durable(self, runtime: _Runtime, persist: Persist) -> None:
         if self._stopped:

@@ -14,7 +14,13 @@ from typing import Any
 import msgspec
 
 from synaxis.cluster.commands import ClusterView, DescribeCluster, NodeChanged, NodeRecord
-from synaxis.consensus.commands import CloseSession, OpenSession, SessionClosed, SessionOpened
+from synaxis.consensus.commands import (
+    CloseSession,
+    OpenSession,
+    Proposal,
+    SessionClosed,
+    SessionOpened,
+)
 from synaxis.effects import Refused
 from synaxis.ids import FencingToken, GroupId, LogIndex, LogTime, NodeId, Sequence, SessionId
 from synaxis.locks import commands as locks
@@ -52,8 +58,8 @@ __all__ = [
 
 CLIENT_PROTOCOL_VERSION = 1
 
-class Submission(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A ``consensus.Proposal`` as the client writes it, typed for validation while decoding."""
+class Submission(Proposal, frozen=True, array_like=True, gc=False):
+    """A Proposal as a client writes it: the commands are listed, so decoding validates them."""
 
     session: SessionId
     sequence: Sequence

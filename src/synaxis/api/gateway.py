@@ -1,0 +1,193 @@
+"""All clients of one node, and what the node tells them unasked."""
+
+import asyncio
+from collections.abc import Callable
+
+import msgspec
+from aiohttp import web
+
+from synaxis.api.connection import ClientConnection
+from synaxis.errors import SynaxisError
+from synaxis.ids import GroupId, LogIndex, LogTime, SessionId
+from synaxis.locks.commands import LockEvent, LockEventType
+from synaxis.nodes.base_node import BaseNode, NodeListener
+from synaxis.observability.counters import NodeCounters
+from synaxis.wire.client import (
+    CLIENT_PROTOCOL_VERSION,
+    GroupStatus,
+    Lost,
+    MemberStatus,
+    NodeStatus,
+    Routes,
+    Welcome,
+)
+
+__all__ = ["Gateway", "GatewayConfig"]
+
+_TAKEN_AWAY = (LockEventType.EXPIRED, LockEventType.FORCE_RELEASED)
+
+
+class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits towards clients."""
+
+    connections_max: int = 10_000
+    frame_bytes_max: int = 1024 * 1024
+    handshake_s: float = 5.0
+
+
+class Gateway(NodeListener):
+    """Accepts client connections; attach the node before serving."""
+
+    node: BaseNode
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        counters: NodeCounters,
+        may_enter: Callable[[str], bool],
+        on_fatal: Callable[[SynaxisError], None],
+    ) -> None:
+        self.counters = counters
+        self.may_enter = may_enter
+        self.handshake_s = config.handshake_s
+        self.draining = False
+        self.speakers: dict[SessionId, ClientConnection] = {}
+        self._config = config
+        self._on_fatal = on_fatal
+        self._connections: set[ClientConnection] = set()
+        self._announce_at: asyncio.Handle | None = None
+
+    def attach(self, node: BaseNode) -> None:
+        """Serve ``node``."""
+        self.node = node
+
+    async def serve(self, request: web.Request) -> web.StreamResponse:
+        """Handle GET /v1/client."""
+        if len(self._connections) >= self._config.connections_max or self.draining:
+            raise web.HTTPServiceUnavailable(
+                text="too many connections or shutting down; try another node\n",
+                headers={"Retry-After": "1"},
+            )
+        socket = web.WebSocketResponse(
+            max_msg_size=self._config.frame_bytes_max, compress=False, heartbeat=30
+        )
+        await socket.prepare(request)
+        connection = ClientConnection(self, socket)
+        self._connections.add(connection)
+        self.counters.clients.opened += 1
+        try:
+            await connection.run()
+        except (TimeoutError, ConnectionError, msgspec.DecodeError):
+            await socket.close(code=1002)
+        finally:
+            self.counters.clients.closed += 1
+            self._connections.discard(connection)
+            self.node.watches.close_all(connection)
+            gone = [key for key, value in self.speakers.items() if value is connection]
+            for session in gone:
+                del self.speakers[session]
+        return socket
+
+    async def close(self) -> None:
+        """Send every client elsewhere."""
+        self.draining = True
+        await asyncio.gather(*(each.close() for each in list(self._connections)))
+
+    # --- NodeListener -----------------------------------------------------------------------
+
+    def events(
+        self, group: GroupId, events: list[tuple[LogIndex, int, LogTime, msgspec.Struct]]
+    ) -> None:
+        """Count what happened, and tell holders whose grants were taken away."""
+        leads = self.node.replicas[group].log.leading is not None
+        for _, _, _, event in events:
+            if not isinstance(event, LockEvent):
+                continue
+            if leads:
+                self.counters.count_lock_event(event)
+            if event.what in _TAKEN_AWAY and event.token:
+                speaker = self.speakers.get(event.session)
+                if speaker is not None:
+                    reason = str(event.details.get("reason", event.what.name.lower()))
+                    speaker.push(Lost(group, event.session, event.token, reason))
+
+    def leadership(self, group: GroupId) -> None:
+        """Push the new routes at the end of this turn."""
+        self.counters.leader_changes[group] += 1
+        if self._announce_at is None and self._connections:
+            self._announce_at = asyncio.get_running_loop().call_soon(self._announce)
+
+    def fatal(self, error: SynaxisError) -> None:
+        """Give up the process."""
+        self._on_fatal(error)
+
+    def _announce(self) -> None:
+        self._announce_at = None
+        news = Routes(self.node.routes(), self.node.urls())
+        for connection in self._connections:
+            connection.push(news)
+
+    # --- facts ------------------------------------------------------------------------------
+
+    def welcome(self) -> Welcome:
+        """Return the greeting for a new client."""
+        config = self.node.config
+        return Welcome(
+            CLIENT_PROTOCOL_VERSION,
+            config.bootstrap.cluster_id,
+            config.node_id,
+            self.node.routes(),
+            self.node.urls(),
+            config.bootstrap.lock_groups,
+            config.replica.session_ttl_ms_min,
+            config.replica.session_ttl_ms_max,
+        )
+
+    def status(self) -> NodeStatus:
+        """Return what this node knows of itself and the cluster."""
+        node = self.node
+        return NodeStatus(
+            node.config.bootstrap.cluster_id,
+            node.config.node_id,
+            node.config.version,
+            asyncio.get_running_loop().time() - node.started_at,
+            tuple(self._group(group) for group in node.replicas),
+            tuple(self._members()),
+        )
+
+    def _group(self, group: GroupId) -> GroupStatus:
+        replica = self.node.replicas[group]
+        status = replica.status()
+        return GroupStatus(
+            group,
+            status.role,
+            status.term,
+            status.leader,
+            status.commit_index,
+            replica.applied_index,
+            status.last_index,
+            status.snapshot_index,
+            status.members.voters,
+            status.members.outgoing,
+            status.members.learners,
+            dict(status.match),
+            len(replica.sessions.by_id),
+        )
+
+    def _members(self) -> list[MemberStatus]:
+        node = self.node
+        now = node.driver.now()
+        rows = []
+        for record in node.cluster.nodes:
+            state, phi = "alive", 0.0
+            if record.removed:
+                state = "removed"
+            elif record.node_id != node.config.node_id:
+                state = node.detector.state(record.node_id, now)
+                phi = round(node.detector.phi(record.node_id, now), 2)
+            rows.append(
+                MemberStatus(
+                    record.node_id, record.peer_address, record.api_url, state, phi, record.version
+                )
+            )
+        return rows

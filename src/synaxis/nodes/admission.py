@@ -1,0 +1,93 @@
+"""Who may talk to this node, and what a refusal by others means."""
+
+from collections.abc import Callable
+
+from synaxis.cluster.machine import ClusterMachine
+from synaxis.errors import IdentityMismatch
+from synaxis.ids import NodeId
+from synaxis.nodes.node_config import NodeConfig
+from synaxis.wire.peer import PROTOCOL_VERSION, PeerHello, PeerRefusal
+
+__all__ = ["Admission"]
+
+
+class Admission:
+    """Checks a caller's cluster, identity and disk.
+
+    ``remember`` stores the disk id of a peer on this node's own disk and raises
+    IdentityMismatch when the peer is known with another one: an id whose disk was wiped could
+    vote twice (thesis 3.8), whatever the replicated list of nodes already knows.
+    """
+
+    def __init__(
+        self, config: NodeConfig, cluster: ClusterMachine, remember: Callable[[NodeId, str], None]
+    ) -> None:
+        self._config = config
+        self._cluster = cluster
+        self._remember = remember
+
+    def hello(self, target: NodeId) -> PeerHello:
+        """Return how this node introduces itself to ``target``."""
+        config = self._config
+        return PeerHello(
+            PROTOCOL_VERSION, config.bootstrap.cluster_id, config.node_id, config.disk_id, target
+        )
+
+    def admit(self, hello: PeerHello) -> PeerRefusal | None:
+        """Return why the caller is refused, or None."""
+        mine = self._config
+        if hello.version != PROTOCOL_VERSION:
+            return _refuse(
+                "protocol_violation", f"peer protocol {PROTOCOL_VERSION} is spoken here", fatal=True
+            )
+        if hello.cluster_id != mine.bootstrap.cluster_id:
+            return _refuse(
+                "identity_mismatch",
+                f"node {mine.node_id} belongs to cluster {mine.bootstrap.cluster_id}, not to "
+                f"{hello.cluster_id}: check cluster_name and the cluster list of both",
+                fatal=True,
+            )
+        if hello.node_id == mine.node_id:
+            return _refuse(
+                "identity_mismatch",
+                f"another process already runs as node {mine.node_id}: every node needs an id of "
+                "its own",
+                fatal=hello.disk_id != mine.disk_id,
+            )
+        if hello.target != mine.node_id:
+            return _refuse(
+                "not_found", f"this is node {mine.node_id}, not {hello.target}", fatal=False
+            )
+        return self._admit_identity(hello)
+
+    def _admit_identity(self, hello: PeerHello) -> PeerRefusal | None:
+        known = {node.node_id: node for node in self._cluster.nodes}.get(hello.node_id)
+        if known is not None and known.removed:
+            return _refuse(
+                "membership_refused",
+                f"node {hello.node_id} was removed from the cluster; start it with an empty data "
+                "directory under a new id",
+                fatal=True,
+            )
+        joining = self._config.node_id not in self._cluster.members
+        if known is None and not joining:
+            return _refuse(
+                "not_found",
+                f"node {hello.node_id} is not a member (yet); run: synaxis cluster add",
+                fatal=False,
+            )
+        try:
+            self._remember(hello.node_id, hello.disk_id)
+            if known is not None and known.disk_id not in ("", hello.disk_id):
+                raise IdentityMismatch(
+                    f"node {hello.node_id} came back with another disk: its data was wiped. A "
+                    "voter that forgot its votes is a danger; remove it (synaxis cluster remove "
+                    f"{hello.node_id}) and add it under a new id"
+                )
+        except IdentityMismatch as error:
+            return _refuse(error.code, error.message, fatal=True)
+        return None
+
+
+def _refuse(code: str, message: str, *, fatal: bool) -> PeerRefusal:
+    return PeerRefusal(code, message, fatal)

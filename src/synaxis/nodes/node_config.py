@@ -1,0 +1,94 @@
+"""What a node needs to know before it starts; built by ``server`` from the settings."""
+
+import hashlib
+import secrets
+
+import msgspec
+
+from synaxis.cluster.commands import NodeRecord
+from synaxis.cluster.placement import CLUSTER_GROUP, Placement
+from synaxis.communication.peer_link import LinkConfig
+from synaxis.consensus.raft.config import RaftConfig
+from synaxis.consensus.replica_config import ReplicaConfig
+from synaxis.effects import Members
+from synaxis.ids import GroupId, NodeId
+from synaxis.locks.limits import LockLimits
+
+__all__ = ["Bootstrap", "NodeConfig", "found_cluster"]
+
+
+class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
+    """The shape a cluster was born with; the same on every node for ever.
+
+    Replay of the log starts from here, so a node that joins later takes over the founders'
+    version instead of its own settings.
+    """
+
+    cluster_id: str
+    founders: dict[NodeId, str]
+    """Node id to peer address."""
+    lock_groups: int = 1
+    replication_factor: int = 3
+
+    @property
+    def groups(self) -> list[GroupId]:
+        """All groups of the cluster."""
+        return [CLUSTER_GROUP, *(GroupId(f"locks/{n}") for n in range(self.lock_groups))]
+
+    def records(self) -> list[NodeRecord]:
+        """Return the founders as the cluster machine starts with them."""
+        return [NodeRecord(node, address, "") for node, address in sorted(self.founders.items())]
+
+    def members(self, group: GroupId) -> Members:
+        """Return the configuration that ``group`` starts with."""
+        nodes = sorted(self.founders)
+        return Placement(nodes, self.replication_factor).target(group, Members())
+
+
+class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything about one node but its disk."""
+
+    node_id: NodeId
+    disk_id: str
+    bootstrap: Bootstrap
+    peer_address: str
+    """Where other nodes reach this one, host:port."""
+    api_url: str
+    """Where clients reach this one."""
+    version: str
+    raft: RaftConfig = RaftConfig()
+    replica: ReplicaConfig = ReplicaConfig()
+    locks: LockLimits = LockLimits()
+    link: LinkConfig = LinkConfig()
+    beat_ms: int = 250
+    """Pause between heartbeats of the failure detector, and between rebalancing steps."""
+    history_events_max: int = 10_000
+    """Events kept per group for watchers that resume."""
+    watchers_max: int = 1_000
+
+
+def found_cluster(
+    name: str,
+    node_id: NodeId,
+    founders: dict[NodeId, str],
+    peer_address: str,
+    lock_groups: int,
+    replication_factor: int,
+) -> Bootstrap:
+    """Return the shape of a new cluster.
+
+    All founders must come to the same cluster id by themselves, so it is a hash of what they
+    share; a node that founds alone shares nothing, and draws one.
+    """
+    if founders:
+        lines = [name, *(f"{node}={address}" for node, address in sorted(founders.items()))]
+        cluster_id = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
+    else:
+        founders = {node_id: peer_address}
+        cluster_id = secrets.token_hex(8)
+    return Bootstrap(
+        cluster_id=cluster_id,
+        founders=founders,
+        lock_groups=lock_groups,
+        replication_factor=replication_factor,
+    )

@@ -1,0 +1,1 @@
+"""Who may enter: API keys and TLS."""
