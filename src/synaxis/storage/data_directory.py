@@ -1,0 +1,286 @@
+"""The data directory of a node: whose it is, and that only one process uses it.
+
+``identity.json`` holds the node id, the cluster id and the *disk id*, a random number drawn when
+the directory was made. A node whose disk was wiped comes back with its old node id but another
+disk id; its peers remember the old one and refuse it, because it may have forgotten a vote.
+
+Layout: ``identity.json``, ``lock`` (flock, holds the process id), ``wal/`` (see DESIGN.md).
+
+Sources: Ongaro's thesis 3.8; etcd raft doc.go ("an ID must be used only once").
+"""
+
+import fcntl
+import os
+import secrets
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import msgspec
+import orjson
+
+from synaxis.errors import IdentityMismatch, StorageCorrupt, StorageError
+from synaxis.ids import GroupId, NodeId
+from synaxis.ports import RecoveredGroup
+from synaxis.storage.files import OsDirectory
+from synaxis.storage.write_ahead_log import WalOptions, WriteAheadLog
+
+__all__ = ["FREE_BYTES_MIN", "DataDirectory", "Identity"]
+
+FORMAT_VERSION = 1
+FREE_BYTES_MIN = 64 * 1024 * 1024
+"""A node does not start with less free disk space: one segment, so that it can at least begin."""
+
+_IDENTITY = "identity.json"
+_LOCK = "lock"
+_WAL = "wal"
+_DISK_ID_BYTES = 16
+_FOREIGN_FILES_ALLOWED = {_LOCK, "lost+found"}
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Content of ``identity.json``."""
+
+    format_version: int
+    cluster_id: str
+    node_id: NodeId
+    disk_id: str
+    bootstrap_members: tuple[NodeId, ...] = ()
+    """Members that the cluster was started with; empty for a node that joined later."""
+    peer_disks: dict[NodeId, str] = {}
+    """Disk id of every peer that was ever met and not forgotten."""
+    log_begun: bool = False
+    """Whether a log was made here: from then on an empty one is a lost one."""
+
+
+class DataDirectory:
+    """An open, locked data directory; close it to let another process in."""
+
+    def __init__(self, path: Path, lock: int, identity: Identity) -> None:
+        self._path = path
+        self._lock = lock
+        self._identity = identity
+
+    @classmethod
+    def open(
+        cls,
+        path: Path | str,
+        node_id: NodeId,
+        cluster_id: str | None = None,
+        bootstrap_members: Sequence[NodeId] = (),
+        free_bytes_min: int = FREE_BYTES_MIN,
+    ) -> "DataDirectory":
+        """Open the directory, or make one.
+
+        Args:
+            path: made with mode 0700 if missing.
+            node_id: must be the one that the directory was made for.
+            cluster_id: likewise; None takes the stored one, or a random one if there is none.
+            bootstrap_members: remembered when the directory is made, ignored later.
+            free_bytes_min: less free space is refused.
+
+        Raises:
+            IdentityMismatch: the directory belongs to another node or cluster.
+            StorageError: another process uses it, the disk is full, or it is not ours.
+        """
+        path = Path(path)
+        directory = OsDirectory.create(path)
+        lock = _acquire(path)
+        try:
+            _require_space(path, free_bytes_min)
+            if _IDENTITY in directory.names():
+                identity = _load(directory, path)
+                _check(identity, path, node_id, cluster_id)
+            else:
+                _require_empty(directory, path)
+                identity = Identity(
+                    format_version=FORMAT_VERSION,
+                    cluster_id=cluster_id or secrets.token_hex(_DISK_ID_BYTES),
+                    node_id=node_id,
+                    disk_id=secrets.token_hex(_DISK_ID_BYTES),
+                    bootstrap_members=tuple(bootstrap_members),
+                )
+                _save(directory, identity)
+        except BaseException:
+            os.close(lock)
+            raise
+        return cls(path, lock, identity)
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self._path
+
+    @property
+    def identity(self) -> Identity:
+        """Whose it is."""
+        return self._identity
+
+    @property
+    def disk_id(self) -> str:
+        """Random id of this disk's content; peers remember it."""
+        return self._identity.disk_id
+
+    @property
+    def cluster_id(self) -> str:
+        """Id of the cluster."""
+        return self._identity.cluster_id
+
+    @property
+    def free_bytes(self) -> int:
+        """Disk space that this process may still use."""
+        return _free_bytes(self._path)
+
+    @property
+    def wal_directory(self) -> OsDirectory:
+        """The log's directory, made if missing."""
+        return OsDirectory.create(self._path / _WAL)
+
+    def open_log(
+        self, options: WalOptions | None = None
+    ) -> tuple[WriteAheadLog, dict[GroupId, RecoveredGroup]]:
+        """Open the node's log; see ``WriteAheadLog.open``.
+
+        Raises:
+            StorageError: also when the log that once was here is gone.
+        """
+        directory = self.wal_directory
+        if self._identity.log_begun and not directory.names():
+            message = (
+                f"{directory.path} is empty although this node has written a log there; a node "
+                "that forgot its votes must not come back: remove it from the cluster, empty "
+                f"{self._path} and let it join under a new node id"
+            )
+            raise StorageError(message)
+        log, recovered = WriteAheadLog.open(
+            directory, self._identity.cluster_id, self._identity.node_id, options
+        )
+        if not self._identity.log_begun:
+            self._update(log_begun=True)
+        return log, recovered
+
+    def remember_peer(self, node_id: NodeId, disk_id: str) -> None:
+        """Note durably which disk a peer has; repeating it costs nothing.
+
+        Raises:
+            IdentityMismatch: the peer comes back with another disk.
+        """
+        if node_id == self._identity.node_id:
+            known: str | None = self._identity.disk_id
+        else:
+            known = self._identity.peer_disks.get(node_id)
+        if known is None:
+            self._update(peer_disks={**self._identity.peer_disks, node_id: disk_id})
+        elif known != disk_id:
+            message = (
+                f"node {node_id!r} comes back with another disk ({disk_id}, was {known}): its data "
+                "directory was wiped, or two nodes use one id; remove the member from the cluster "
+                "and let the machine join under a new node id"
+            )
+            raise IdentityMismatch(message, node=node_id, disk=disk_id, known=known)
+
+    def forget_peer(self, node_id: NodeId) -> None:
+        """Forget a peer that is no member any more."""
+        if node_id in self._identity.peer_disks:
+            rest = {n: d for n, d in self._identity.peer_disks.items() if n != node_id}
+            self._update(peer_disks=rest)
+
+    def close(self) -> None:
+        """Let other processes in; a second call does nothing."""
+        if self._lock >= 0:
+            lock, self._lock = self._lock, -1
+            os.close(lock)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _update(self, **changes: object) -> None:
+        identity = msgspec.structs.replace(self._identity, **changes)
+        _save(OsDirectory(self._path), identity)
+        self._identity = identity
+
+
+def _acquire(path: Path) -> int:
+    """Take the lock and return its descriptor; it ends with the process at the latest."""
+    try:
+        lock = os.open(path / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StorageError(f"could not open {path / _LOCK}: {error.strerror}") from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        os.ftruncate(lock, 0)
+        os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+    except OSError as error:
+        holder = os.pread(lock, 32, 0).decode(errors="replace").strip() or "unknown"
+        os.close(lock)
+        if not isinstance(error, BlockingIOError):
+            raise StorageError(f"could not lock {path}: {error.strerror}") from error
+        message = (
+            f"data directory {path} is in use by process {holder}; "
+            "stop that process or give this node another directory"
+        )
+        raise StorageError(message, path=str(path), holder=holder) from error
+    return lock
+
+
+def _free_bytes(path: Path) -> int:
+    status = os.statvfs(path)
+    return status.f_bavail * status.f_frsize
+
+
+def _require_space(path: Path, free_bytes_min: int) -> None:
+    free = _free_bytes(path)
+    if free < free_bytes_min:
+        message = f"only {free} bytes are free at {path}; at least {free_bytes_min} are needed"
+        raise StorageError(message, free_bytes=free, free_bytes_min=free_bytes_min)
+
+
+def _require_empty(directory: OsDirectory, path: Path) -> None:
+    foreign = [name for name in directory.names() if name not in _FOREIGN_FILES_ALLOWED]
+    if foreign:
+        message = (
+            f"{path} holds {foreign[0]!r} but no {_IDENTITY}: it is no data directory, or a "
+            "damaged one; give the node an empty directory"
+        )
+        raise StorageError(message, path=str(path))
+    if stat.S_IMODE(path.stat().st_mode) & 0o077:
+        # Made by someone else, empty, and ours from now on.
+        path.chmod(0o700)
+
+
+def _load(directory: OsDirectory, path: Path) -> Identity:
+    try:
+        return msgspec.convert(orjson.loads(directory.read(_IDENTITY)), Identity)
+    except (orjson.JSONDecodeError, msgspec.ValidationError) as error:
+        message = f"{path / _IDENTITY} is damaged ({error}); replace the node under a new node id"
+        raise StorageCorrupt(message) from error
+
+
+def _save(directory: OsDirectory, identity: Identity) -> None:
+    text = orjson.dumps(msgspec.to_builtins(identity), option=orjson.OPT_INDENT_2)
+    directory.replace(_IDENTITY, text + b"\n")
+
+
+def _check(identity: Identity, path: Path, node_id: NodeId, cluster_id: str | None) -> None:
+    if identity.format_version != FORMAT_VERSION:
+        message = (
+            f"{path} has format version {identity.format_version}; "
+            f"this program reads {FORMAT_VERSION}"
+        )
+        raise StorageError(message, version=identity.format_version)
+    if identity.node_id != node_id:
+        message = (
+            f"{path} belongs to node {identity.node_id!r}, not to {node_id!r}; "
+            "start the node under its own id or give it an empty directory"
+        )
+        raise IdentityMismatch(message, node=identity.node_id)
+    if cluster_id is not None and identity.cluster_id != cluster_id:
+        message = (
+            f"{path} belongs to cluster {identity.cluster_id!r}, not to {cluster_id!r}; "
+            "point the node at its own data directory or give it an empty one"
+        )
+        raise IdentityMismatch(message, cluster=identity.cluster_id)
