@@ -18,7 +18,7 @@ from synaxis.cli.durations import parse_duration_s
 from synaxis.cli.exit_codes import EXIT_CODES_HELP, ExitCode
 from synaxis.cli.output import Column, Format, Printer, Row
 from synaxis.client.endpoints import parse_urls
-from synaxis.client.environment import urls_from_environment
+from synaxis.client.environment import api_key_from_environment, urls_from_environment
 from synaxis.errors import InvalidArgument
 
 __all__ = ["Response", "check_readiness", "fetch", "health", "metrics", "ping"]
@@ -37,10 +37,14 @@ class Response:
     error: str = ""
 
 
-def fetch(url: str, path: str, timeout_s: float, cacert: str | None = None) -> Response:
+def fetch(
+    url: str, path: str, timeout_s: float, cacert: str | None = None, api_key: str = ""
+) -> Response:
     """GET ``path`` of one node; never raises for what the network or the node does."""
     context = ssl.create_default_context(cafile=cacert) if url.startswith("https") else None
     request = urllib.request.Request(url + path)  # noqa: S310 - parse_urls admits http(s) only
+    if api_key:
+        request.add_header("Authorization", f"Bearer {api_key}")
     # No proxy: one from the environment would answer in place of the node.
     handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
     if context is not None:
@@ -119,15 +123,18 @@ def ping(arguments: list[str]) -> int:
 def metrics(arguments: list[str]) -> int:
     """Print the metrics of the first node that answers, in the Prometheus text format."""
     options = _parse("metrics", metrics.__doc__, arguments)
+    key = options.api_key or api_key_from_environment()
     reasons = []
+    refused = False
     for url in options.urls:
-        response = fetch(url, "/metrics", options.timeout, options.cacert)
+        response = fetch(url, "/metrics", options.timeout, options.cacert, key)
         if response.status == 200:
             sys.stdout.write(response.body)
             return ExitCode.OK
+        refused = refused or response.status in (401, 403)
         reasons.append(f"{url}: {response.error or f'HTTP {response.status}'}")
     output.error("no node gave its metrics: " + "; ".join(reasons))
-    return ExitCode.UNREACHABLE
+    return ExitCode.UNAUTHORIZED if refused else ExitCode.UNREACHABLE
 
 
 def _duration(text: str) -> float:
@@ -147,6 +154,7 @@ def _parse(command: str, description: str | None, arguments: Sequence[str]) -> a
     )
     parser.add_argument("-u", "--url", metavar="URLS", help="nodes, comma-separated [SYNAXIS_URL]")
     parser.add_argument("--timeout", type=_duration, default=5.0, help="per node (default 5s)")
+    parser.add_argument("--api-key", metavar="KEY", help="for metrics [SYNAXIS_API_KEY]")
     parser.add_argument("--cacert", metavar="FILE", help="PEM certificate to trust for https")
     parser.add_argument("-q", "--quiet", action="store_true", help="only the exit code")
     parser.add_argument("-o", "--output", type=Format, choices=list(Format), help="output format")

@@ -76,7 +76,8 @@ async def test_what_the_command_started_does_not_outlive_the_lock(tmp_path: Path
         held.lost.set()
     assert running.result() == 6
     pid = int((tmp_path / "pid").read_text())
-    while is_running(pid):  # the kernel takes its time; the test's own timeout ends the wait
+    # The kernel takes its time; the timeout of the test ends the wait.
+    while is_running(pid):  # noqa: ASYNC110
         await asyncio.sleep(0.005)
 
 

@@ -18,7 +18,10 @@ class Node(BaseHTTPRequestHandler):
         if self.path == "/livez":
             self._answer(200, "ok")
         elif self.path == "/metrics":
-            self._answer(200, "synaxis_build_info 1\n")
+            if self.server.key and self.headers["Authorization"] != f"Bearer {self.server.key}":
+                self._answer(401, "{}")
+            else:
+                self._answer(200, "synaxis_build_info 1\n")
         elif self.server.ready:
             self._answer(200, "[+]storage ok\n[+]quorum ok\n")
         else:
@@ -35,6 +38,7 @@ class Node(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     ready = True
+    key = ""
 
     @property
     def url(self) -> str:
@@ -124,3 +128,13 @@ def test_a_proxy_in_the_environment_does_not_answer_for_a_node(
 def test_what_is_no_url_is_wrong_usage(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(["health", "-u", "file:///etc/passwd"]) == 2
     assert "file:///etc/passwd" in capsys.readouterr().err
+
+
+def test_metrics_show_the_api_key_and_tell_when_it_is_wrong(
+    node: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    node.key = "syx_right"
+    assert run(["metrics", "-u", node.url]) == 4
+    assert run(["metrics", "-u", node.url, "--api-key", "syx_right"]) == 0
+    monkeypatch.setenv("SYNAXIS_API_KEY", "syx_right")
+    assert run(["metrics", "-u", node.url]) == 0
