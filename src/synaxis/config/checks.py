@@ -20,7 +20,7 @@ def problems(settings: Settings) -> list[Problem]:
     """Return everything that is wrong with the combination; empty when all is well."""
     return [
         *_identity(settings),
-        *_timing(settings),
+        *_times_and_sizes(settings),
         *_addresses(settings),
         *_security(settings),
     ]
@@ -43,7 +43,7 @@ def _identity(settings: Settings) -> Iterator[Problem]:
         yield Problem("join", "must be a URL such as http://10.0.0.1:7400")
 
 
-def _timing(settings: Settings) -> Iterator[Problem]:
+def _times_and_sizes(settings: Settings) -> Iterator[Problem]:
     shortest, longest = settings.election_timeout_ms_min, settings.election_timeout_ms_max
     if longest * 10 < shortest * 13:
         yield Problem(
@@ -51,11 +51,17 @@ def _timing(settings: Settings) -> Iterator[Problem]:
             f"{longest} must be at least 1.3 times election_timeout_ms_min ({shortest}), "
             "or elections keep splitting the vote",
         )
-    if settings.heartbeat_interval_ms * 3 > shortest:
+    if settings.heartbeat_ms * 3 > shortest:
         yield Problem(
-            "heartbeat_interval_ms",
-            f"{settings.heartbeat_interval_ms} must be at most a third of "
+            "heartbeat_ms",
+            f"{settings.heartbeat_ms} must be at most a third of "
             f"election_timeout_ms_min ({shortest}), or one lost heartbeat costs the leader",
+        )
+    if settings.inflight_bytes_max < settings.append_bytes_max:
+        yield Problem(
+            "inflight_bytes_max",
+            f"{settings.inflight_bytes_max} is less than append_bytes_max "
+            f"({settings.append_bytes_max}), so that one message would never fit",
         )
     if settings.session_ttl_ms_min > settings.session_ttl_ms_max:
         yield Problem(

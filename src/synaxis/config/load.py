@@ -46,7 +46,11 @@ def _finding(error: ErrorDetails) -> tuple[str, str]:
     if error["type"] == "extra_forbidden":
         close = difflib.get_close_matches(name, Settings.model_fields, n=1)
         return name, "is no setting" + (f"; did you mean {close[0]}?" if close else "")
-    return name, str(error["msg"]).removeprefix("Value error, ")
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] != "value_error":  # our own messages quote the value themselves
+        message += f", not {error['input']!r}"
+    allowed = Settings.allowed(name)
+    return name, f"{message} (allowed: {allowed})" if allowed else message
 
 
 def _config_error(findings: list[tuple[str, str]]) -> ConfigError:

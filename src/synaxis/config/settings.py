@@ -1,8 +1,10 @@
 """Every setting of a node: its name, type, bounds, default, and why the default is what it is."""
 
+from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin
 
+from annotated_types import Ge, Gt, Le
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
@@ -12,7 +14,10 @@ from pydantic_settings import (
 
 from synaxis.config.addresses import Address, parse_address, parse_members, parse_node_id
 from synaxis.config.sources import DotEnvSource, EnvironmentSource, TomlSource
+from synaxis.consensus.raft.config import RaftConfig
+from synaxis.consensus.replica_config import ReplicaConfig
 from synaxis.ids import NodeId
+from synaxis.locks.limits import LockLimits, VictimPolicy
 
 __all__ = ["ENV_PREFIX", "Settings"]
 
@@ -20,20 +25,19 @@ ENV_PREFIX = "SYNAXIS_"
 ROLES = ("locks",)
 DEFAULT_PEER_ADDRESS = Address("127.0.0.1", 7401)
 
+# The machines state their own defaults; a setting repeats none of them.
+_RAFT = RaftConfig()
+_REPLICA = ReplicaConfig()
+_LOCKS = LockLimits()
 
-def _in(group: str) -> dict[str, Any]:
-    return {"group": group}
+
+# Any, as pydantic.Field: the annotation of the setting is what counts.
+def _setting(group: str, default: object, description: str, **bounds: Any) -> Any:  # noqa: ANN401
+    return Field(default, description=description, json_schema_extra={"group": group}, **bounds)
 
 
-IDENTITY = _in("Identity")
-NETWORK = _in("Network")
-CLUSTER = _in("Cluster")
-RAFT = _in("Raft")
-SESSIONS = _in("Sessions and locks")
-STORAGE = _in("Storage")
-LIMITS = _in("Limits")
-SECURITY = _in("Security")
-OPERATION = _in("Operation")
+def _grouped(number: object) -> str:
+    return f"{number:,}".replace(",", " ") if isinstance(number, int | float) else str(number)
 
 
 class Settings(BaseSettings):
@@ -52,217 +56,322 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    config: Path | None = Field(
-        None, description="TOML file with settings.", json_schema_extra=OPERATION
-    )
-
-    node_id: str = Field(
+    node_id: str = _setting(
+        "Identity",
         "",
-        description=(
-            "Name of this node, for ever: never the host name, never used again after the node "
-            "was removed or its disk was lost. Required with `cluster` or `join`, else `n1`."
-        ),
-        json_schema_extra=IDENTITY,
+        "Name of this node, for ever: never the host name, never used again after the "
+        "node was removed or its disk was lost. Required with `cluster` or `join`, else "
+        "n1.",
     )
-    cluster_name: str = Field(
+    cluster_name: str = _setting(
+        "Identity",
         "synaxis",
+        "Name of the cluster; nodes of another name are refused.",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
-        description="Name of the cluster; nodes of another name are refused.",
-        json_schema_extra=IDENTITY,
     )
-    data_dir: Path = Field(
+    data_dir: Path = _setting(
+        "Identity",
         Path("data"),
-        description="Directory of the log and the snapshots; belongs to one node only.",
-        json_schema_extra=IDENTITY,
+        "Directory of the log and the snapshots; belongs to one node only.",
     )
-    roles: str = Field(
+    roles: str = _setting(
+        "Identity",
         "all",
-        description="Services that this node takes part in, comma-separated: all, locks.",
-        json_schema_extra=IDENTITY,
+        "Services that this node takes part in, comma-separated: all, locks.",
     )
 
-    listen: str = Field(
+    listen: str = _setting(
+        "Network",
         "127.0.0.1:7400",
-        description="Where clients connect (API, metrics, health); port 0 picks a free one.",
-        json_schema_extra=NETWORK,
+        "Where clients connect (API, metrics, health); port 0 picks a free one.",
     )
-    peer_listen: str = Field(
+    peer_listen: str = _setting(
+        "Network",
         "",
-        description=(
-            "Where other nodes connect. Default: this node's address in `cluster`, "
-            "else 127.0.0.1:7401."
-        ),
-        json_schema_extra=NETWORK,
+        "Where other nodes connect. Default: this node's address in `cluster`, else "
+        "127.0.0.1:7401.",
     )
-    advertise: str = Field(
+    advertise: str = _setting(
+        "Network",
         "",
-        description="URL or host:port told to clients. Default: `listen`.",
-        json_schema_extra=NETWORK,
+        "URL or host:port told to clients. Default: `listen`.",
     )
-    peer_advertise: str = Field(
+    peer_advertise: str = _setting(
+        "Network",
         "",
-        description=(
-            "host:port told to other nodes. Default: this node's address in `cluster`, "
-            "else `peer_listen`."
-        ),
-        json_schema_extra=NETWORK,
+        "host:port told to other nodes. Default: this node's address in `cluster`, else "
+        "`peer_listen`.",
     )
 
-    cluster: str = Field(
+    cluster: str = _setting(
+        "Cluster",
         "",
-        description=(
-            "The first members with their peer addresses, n1=host:port,n2=host:port; the same "
-            "on every node. Read once, when the data directory is new. Empty: one node alone."
-        ),
-        json_schema_extra=CLUSTER,
+        "The first members with their peer addresses, n1=host:port,n2=host:port; the same "
+        "on every node. Counts only while the data directory is new. Empty: one node "
+        "alone.",
     )
-    join: str = Field(
+    join: str = _setting(
+        "Cluster",
         "",
-        description="URL of a member of a running cluster to join, instead of `cluster`.",
-        json_schema_extra=CLUSTER,
+        "URL of a member of a running cluster to join, instead of `cluster`.",
     )
-    join_api_key: SecretStr = Field(
+    join_api_key: SecretStr = _setting(
+        "Cluster",
         SecretStr(""),
-        description="API key for `join`, when the cluster asks for one.",
-        json_schema_extra=CLUSTER,
+        "API key for `join`, when the cluster asks for one.",
     )
-    consensus_type: Literal["raft"] = Field(
+    consensus_type: Literal["raft"] = _setting(
+        "Cluster",
         "raft",
-        description="How the members agree. pbft is not available yet.",
-        json_schema_extra=CLUSTER,
+        "How the members agree. pbft is not available yet.",
     )
-    lock_groups: int = Field(
+    lock_groups: int = _setting(
+        "Cluster",
         1,
+        "Groups that share the lock names; fixed when the cluster is created.",
         ge=1,
         le=64,
-        description="Groups that share the lock names; fixed when the cluster is created.",
-        json_schema_extra=CLUSTER,
     )
-    replication_factor: int = Field(
+    replication_factor: int = _setting(
+        "Cluster",
         3,
+        "Voters wanted per group: 3 survive the loss of 1 node, 5 of 2. Fixed when the "
+        "cluster is created.",
         ge=1,
         le=9,
-        description=(
-            "Voters wanted per group. 3 survive the loss of 1 node, 5 of 2; each more costs a "
-            "write. Fixed when the cluster is created."
-        ),
-        json_schema_extra=CLUSTER,
     )
 
-    election_timeout_ms_min: int = Field(
-        300,
-        ge=20,
-        le=60_000,
-        description=(
-            "A follower that hears nothing for a random time between min and max stands for "
-            "election. Shorter fails over sooner, but a slow disk or a busy machine then costs "
-            "needless elections."
-        ),
-        json_schema_extra=RAFT,
-    )
-    election_timeout_ms_max: int = Field(
-        600,
-        ge=20,
-        le=120_000,
-        description="See `election_timeout_ms_min`; at least 1.3 times as long.",
-        json_schema_extra=RAFT,
-    )
-    heartbeat_interval_ms: int = Field(
-        60,
+    heartbeat_ms: int = _setting(
+        "Raft",
+        _RAFT.heartbeat_ms,
+        "Pause between the heartbeats of a leader that has nothing else to say; at most a "
+        "third of `election_timeout_ms_min`.",
         ge=5,
         le=20_000,
-        description="Pause between a leader's heartbeats; at most a third of the timeout's min.",
-        json_schema_extra=RAFT,
     )
-
-    session_ttl_ms_min: int = Field(
-        1_000,
-        ge=100,
-        le=3_600_000,
-        description="Shortest session TTL that a client may ask for.",
-        json_schema_extra=SESSIONS,
+    election_timeout_ms_min: int = _setting(
+        "Raft",
+        _RAFT.election_timeout_min_ms,
+        "A follower that hears nothing for a random time between min and max stands for "
+        "election. Shorter replaces a frozen leader sooner, but every pause of a disk or "
+        "a busy machine then costs a needless election. Equal on all nodes.",
+        ge=20,
+        le=60_000,
     )
-    session_ttl_ms_max: int = Field(
-        300_000,
-        ge=100,
-        le=86_400_000,
-        description="Longest session TTL: a vanished client blocks others for at most this long.",
-        json_schema_extra=SESSIONS,
+    election_timeout_ms_max: int = _setting(
+        "Raft",
+        _RAFT.election_timeout_max_ms,
+        "See `election_timeout_ms_min`; at least 1.3 times as long.",
+        ge=20,
+        le=120_000,
     )
-    sessions_max: int = Field(
-        100_000,
+    append_bytes_max: int = _setting(
+        "Raft",
+        _RAFT.append_bytes_max,
+        "Entries in one message to a follower.",
+        ge=4_096,
+        le=33_554_432,
+    )
+    inflight_messages_max: int = _setting(
+        "Raft",
+        _RAFT.inflight_messages_max,
+        "Messages to one follower that are not acknowledged yet.",
         ge=1,
-        description="Sessions per group; opening one more is refused with limit_exceeded.",
-        json_schema_extra=SESSIONS,
+        le=10_000,
+    )
+    inflight_bytes_max: int = _setting(
+        "Raft",
+        _RAFT.inflight_bytes_max,
+        "The same in bytes; at least `append_bytes_max`.",
+        ge=4_096,
+    )
+    uncommitted_bytes_max: int = _setting(
+        "Raft",
+        _RAFT.uncommitted_bytes_max,
+        "Commands that a leader holds uncommitted before it refuses more with overloaded.",
+        ge=4_096,
     )
 
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
-        "INFO", description="Least important log line to write.", json_schema_extra=OPERATION
+    session_ttl_ms_min: int = _setting(
+        "Sessions",
+        _REPLICA.session_ttl_ms_min,
+        "Shortest session TTL that a client may ask for.",
+        ge=100,
     )
-    log_format: Literal["auto", "json", "console"] = Field(
-        "auto",
-        description="auto: console on a terminal, else one JSON object per line.",
-        json_schema_extra=OPERATION,
+    session_ttl_ms_max: int = _setting(
+        "Sessions",
+        _REPLICA.session_ttl_ms_max,
+        "Longest session TTL: how long a vanished client may block others.",
+        ge=100,
     )
-    shutdown_timeout_s: float = Field(
-        10.0,
+    sessions_max: int = _setting(
+        "Sessions",
+        _REPLICA.sessions_max,
+        "Sessions per group; one more is refused with limit_exceeded. Equal on all nodes.",
+        ge=1,
+    )
+
+    lock_name_bytes_max: int = _setting(
+        "Locks",
+        _LOCKS.name_bytes_max,
+        "Length of a lock's name.",
+        ge=1,
+        le=4_096,
+    )
+    lock_waiters_max: int = _setting(
+        "Locks",
+        _LOCKS.waiters_per_lock_max,
+        "Requests that queue for one name; one more is refused with limit_exceeded. Equal "
+        "on all nodes.",
+        ge=1,
+    )
+    locks_per_session_max: int = _setting(
+        "Locks",
+        _LOCKS.requests_per_session_max,
+        "Locks that one session holds or waits for; one more is refused with "
+        "limit_exceeded. Equal on all nodes.",
+        ge=1,
+    )
+    lock_value_bytes_max: int = _setting(
+        "Locks",
+        _LOCKS.value_bytes_max,
+        "Value shown with a grant or a leader.",
         ge=0,
-        le=3600,
-        description="Time after SIGTERM to hand leadership over and finish answers.",
-        json_schema_extra=OPERATION,
+        le=1_048_576,
+    )
+    deadlock_visits_max: int = _setting(
+        "Locks",
+        _LOCKS.deadlock_visits_max,
+        "Edges that one search for a deadlock looks at; beyond it only the wait's timeout "
+        "ends a cycle. Equal on all nodes.",
+        ge=1,
+    )
+    deadlock_victim: VictimPolicy = _setting(
+        "Locks",
+        _LOCKS.victim_policy,
+        "Whose wait fails in a deadlock: lowest_priority, fewest_locks, youngest or "
+        "requester. Equal on all nodes.",
     )
 
-    connections_max: int = Field(
+    snapshot_bytes_min: int = _setting(
+        "Storage",
+        _REPLICA.snapshot_bytes_min,
+        "Log written since the last snapshot before a new one is worth its pause.",
+        ge=1_024,
+    )
+    snapshot_ratio: float = _setting(
+        "Storage",
+        _REPLICA.snapshot_ratio,
+        "... and at least this many times the size of the last snapshot.",
+        ge=1,
+        le=1_000,
+    )
+
+    connections_max: int = _setting(
+        "Limits",
         10_000,
+        "Client connections; one more is answered 503.",
         ge=1,
-        description="Client connections per node; one more is answered 503.",
-        json_schema_extra=LIMITS,
     )
-    frame_bytes_max: int = Field(
+    frame_bytes_max: int = _setting(
+        "Limits",
         1 << 20,
-        ge=4096,
-        le=1 << 26,
-        description="Largest frame that a client may send after it has said hello, in bytes.",
-        json_schema_extra=LIMITS,
+        "Largest frame that a client may send after it has said hello.",
+        ge=4_096,
+        le=67_108_864,
     )
-    watchers_max: int = Field(
+    peer_frame_bytes_max: int = _setting(
+        "Limits",
+        1 << 26,
+        "Largest frame accepted from another node.",
+        ge=1_048_576,
+        le=1_073_741_824,
+    )
+    watchers_max: int = _setting(
+        "Limits",
         1_000,
+        "Open watches; one more is refused with limit_exceeded.",
         ge=1,
-        description="Open watches per node; one more is refused with limit_exceeded.",
-        json_schema_extra=LIMITS,
+    )
+    history_events_max: int = _setting(
+        "Limits",
+        10_000,
+        "Events kept per group for watchers that come back.",
+        ge=1,
+    )
+    handshake_timeout_s: float = _setting(
+        "Limits",
+        5.0,
+        "A connection that has not said hello by then is closed.",
+        gt=0,
+        le=60,
     )
 
-    tls_cert: Path | None = Field(
-        None, description="PEM certificate chain of the API.", json_schema_extra=SECURITY
-    )
-    tls_key: Path | None = Field(
-        None, description="PEM private key for `tls_cert`.", json_schema_extra=SECURITY
-    )
-    api_keys_file: Path | None = Field(
+    tls_cert: Path | None = _setting(
+        "Security",
         None,
-        description="File of API keys (hashes); when set, clients must present one.",
-        json_schema_extra=SECURITY,
+        "PEM certificate chain of the API.",
     )
-    peer_ca: Path | None = Field(
+    tls_key: Path | None = _setting(
+        "Security",
         None,
-        description="PEM certificate of the cluster's own CA; peers must present one of its.",
-        json_schema_extra=SECURITY,
+        "PEM private key for `tls_cert`.",
     )
-    peer_cert: Path | None = Field(
+    api_keys_file: Path | None = _setting(
+        "Security",
         None,
-        description="PEM certificate of this node for peers, carrying its node id.",
-        json_schema_extra=SECURITY,
+        "File of API key hashes; when set, clients must present a key.",
     )
-    peer_key: Path | None = Field(
-        None, description="PEM private key for `peer_cert`.", json_schema_extra=SECURITY
+    peer_ca: Path | None = _setting(
+        "Security",
+        None,
+        "PEM certificate of the cluster's own CA; peers must present a certificate of it.",
     )
-    i_know_this_is_insecure: bool = Field(
+    peer_cert: Path | None = _setting(
+        "Security",
+        None,
+        "PEM certificate of this node for peers; its subject alternative name is the node id.",
+    )
+    peer_key: Path | None = _setting(
+        "Security",
+        None,
+        "PEM private key for `peer_cert`.",
+    )
+    i_know_this_is_insecure: bool = _setting(
+        "Security",
         False,
-        description=(
-            "Allow addresses other than loopback without TLS and API keys. Everybody who can "
-            "reach the ports can then take and break every lock."
-        ),
-        json_schema_extra=SECURITY,
+        "Allow addresses other than loopback without TLS and API keys. Everybody who can "
+        "reach the ports can then take and break every lock.",
+    )
+
+    config: Path | None = _setting(
+        "Operation",
+        None,
+        "TOML file with settings.",
+    )
+    failure_detector_ms: int = _setting(
+        "Operation",
+        250,
+        "Pause between heartbeats of the failure detector (hints and metrics; never safety).",
+        ge=10,
+        le=60_000,
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting(
+        "Operation",
+        "INFO",
+        "Least important log line to write: DEBUG, INFO, WARNING, ERROR.",
+    )
+    log_format: Literal["auto", "json", "console"] = _setting(
+        "Operation",
+        "auto",
+        "auto (console on a terminal, else json), json (one object per line) or console.",
+    )
+    shutdown_timeout_s: float = _setting(
+        "Operation",
+        10.0,
+        "Time after SIGTERM to hand leadership over and finish answers.",
+        ge=0,
+        le=3_600,
     )
 
     @field_validator("listen", "peer_listen", "peer_advertise")
@@ -288,6 +397,13 @@ class Settings(BaseSettings):
         if unknown:
             msg = f"unknown or not available yet: {', '.join(unknown)}"
             raise ValueError(msg)
+        return value
+
+    @field_validator("consensus_type", mode="before")
+    @classmethod
+    def _is_available(cls, value: object) -> object:
+        if value == "pbft":
+            raise ValueError("pbft is not available yet")
         return value
 
     @field_validator("log_level", mode="before")
@@ -337,6 +453,21 @@ class Settings(BaseSettings):
         """The services of this node, ``all`` spelled out."""
         given = frozenset(self.roles.split(","))
         return frozenset(ROLES) if "all" in given else given
+
+    @classmethod
+    def allowed(cls, name: str) -> str:
+        """Return what the setting ``name`` may be, in words; empty for free text."""
+        field = cls.model_fields[name]
+        if get_origin(field.annotation) is Literal:
+            return ", ".join(map(str, get_args(field.annotation)))
+        if isinstance(field.annotation, type) and issubclass(field.annotation, StrEnum):
+            return ", ".join(field.annotation)
+        if field.annotation is bool:
+            return "true, false"
+        low = [f"from {_grouped(m.ge)}" for m in field.metadata if isinstance(m, Ge)]
+        low += [f"above {_grouped(m.gt)}" for m in field.metadata if isinstance(m, Gt)]
+        high = [f"to {_grouped(m.le)}" for m in field.metadata if isinstance(m, Le)]
+        return " ".join([*low, *high])
 
     @classmethod
     def group_of(cls, name: str) -> str:

@@ -35,7 +35,7 @@ LEGACY_NAMES: Mapping[str, str] = {
     "CONSENSUS_TYPE": "consensus_type",
     "ELECTION_TIMEOUT_MIN": "election_timeout_ms_min",
     "ELECTION_TIMEOUT_MAX": "election_timeout_ms_max",
-    "HEARTBEAT_INTERVAL": "heartbeat_interval_ms",
+    "HEARTBEAT_INTERVAL": "heartbeat_ms",
     "REPLICATION_FACTOR": "replication_factor",
     "LOG_LEVEL": "log_level",
     "DATA_DIR": "data_dir",
