@@ -18,6 +18,7 @@ from synaxis.consensus.raft.config import RaftConfig
 from synaxis.consensus.replica_config import ReplicaConfig
 from synaxis.ids import NodeId
 from synaxis.locks.limits import LockLimits, VictimPolicy
+from synaxis.storage.write_ahead_log import WalOptions
 
 __all__ = ["ENV_PREFIX", "Settings"]
 
@@ -29,6 +30,7 @@ DEFAULT_PEER_ADDRESS = Address("127.0.0.1", 7401)
 _RAFT = RaftConfig()
 _REPLICA = ReplicaConfig()
 _LOCKS = LockLimits()
+_WAL = WalOptions()
 
 
 # Any, as pydantic.Field: the annotation of the setting is what counts.
@@ -267,6 +269,14 @@ class Settings(BaseSettings):
         le=1_000,
     )
 
+    wal_segment_bytes_max: int = _setting(
+        "Storage",
+        _WAL.segment_bytes_max,
+        "Size at which a new segment of the log is begun. Smaller gives disk space back sooner.",
+        ge=65_536,
+        le=1 << 32,
+    )
+
     connections_max: int = _setting(
         "Limits",
         10_000,
@@ -453,6 +463,43 @@ class Settings(BaseSettings):
         """The services of this node, ``all`` spelled out."""
         given = frozenset(self.roles.split(","))
         return frozenset(ROLES) if "all" in given else given
+
+    def raft_config(self) -> RaftConfig:
+        """Return the times and limits of every Raft group."""
+        return RaftConfig(
+            heartbeat_ms=self.heartbeat_ms,
+            election_timeout_min_ms=self.election_timeout_ms_min,
+            election_timeout_max_ms=self.election_timeout_ms_max,
+            append_bytes_max=self.append_bytes_max,
+            inflight_messages_max=self.inflight_messages_max,
+            inflight_bytes_max=self.inflight_bytes_max,
+            uncommitted_bytes_max=self.uncommitted_bytes_max,
+        )
+
+    def replica_config(self) -> ReplicaConfig:
+        """Return the limits of sessions, and when snapshots are taken."""
+        return ReplicaConfig(
+            snapshot_bytes_min=self.snapshot_bytes_min,
+            snapshot_ratio=self.snapshot_ratio,
+            session_ttl_ms_min=self.session_ttl_ms_min,
+            session_ttl_ms_max=self.session_ttl_ms_max,
+            sessions_max=self.sessions_max,
+        )
+
+    def lock_limits(self) -> LockLimits:
+        """Return the limits of every lock group."""
+        return LockLimits(
+            name_bytes_max=self.lock_name_bytes_max,
+            waiters_per_lock_max=self.lock_waiters_max,
+            requests_per_session_max=self.locks_per_session_max,
+            value_bytes_max=self.lock_value_bytes_max,
+            deadlock_visits_max=self.deadlock_visits_max,
+            victim_policy=self.deadlock_victim,
+        )
+
+    def wal_options(self) -> WalOptions:
+        """Return how the log is cut into segments."""
+        return WalOptions(segment_bytes_max=self.wal_segment_bytes_max)
 
     @classmethod
     def allowed(cls, name: str) -> str:
