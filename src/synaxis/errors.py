@@ -80,7 +80,7 @@ class SynaxisError(Exception):
     retryable: ClassVar[bool] = False
     """Whether the same call may succeed later without the caller changing anything."""
 
-    def __init__(self, message: str = "", **details: Any) -> None:
+    def __init__(self, message: str = "", **details: object) -> None:
         super().__init__(message)
         self.message = message
         self.details: dict[str, Any] = details

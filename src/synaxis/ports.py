@@ -160,8 +160,9 @@ class ReplicatedLog(Protocol):
         ...
 
     def change_members(self, voters: Seq[NodeId], learners: Seq[NodeId], now: Instant) -> None:
-        """Start moving to this configuration (joint consensus when voters differ by more than
-        nothing; new voters must be caught-up learners first: the caller sequences that).
+        """Start moving to this configuration, by joint consensus when the voters change.
+
+        New voters must be caught-up learners first: the caller sequences that.
 
         Raises:
             NotLeader, MembershipRefused

@@ -9,7 +9,6 @@ import contextlib
 import signal
 import socket
 import sys
-from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -64,7 +63,7 @@ def run(settings: Settings) -> int:
     try:
         return event_loop.run(_Process(settings).run())
     except SynaxisError as error:
-        log.error("node stopped", code=error.code, reason=error.message)
+        log.critical("node stopped", code=error.code, reason=error.message)
         sys.stderr.write(f"synaxis: {error.message}\n")
         return exit_code_of(error)
 
@@ -233,8 +232,7 @@ def _keys(settings: Settings) -> ApiKeys:
 
 
 def _wal_options(settings: Settings) -> WalOptions:
-    build: Callable[[], WalOptions] = settings.wal_options
-    return build()
+    return settings.wal_options()
 
 
 def _api_tls(settings: Settings) -> object:

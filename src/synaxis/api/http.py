@@ -31,7 +31,11 @@ class HttpApi:
         self._live = HealthChecks("livez", {"loop": lambda: None})
         self._ready = HealthChecks(
             "readyz",
-            {"draining": self._is_draining, "member": self._is_no_member, "leader": self._no_leader},
+            {
+                "draining": self._is_draining,
+                "member": self._is_no_member,
+                "leader": self._no_leader,
+            },
         )
 
     def application(self) -> web.Application:
@@ -57,7 +61,9 @@ class HttpApi:
         try:
             if request.path not in HEALTH_PATHS and request.path != "/v1/client":
                 scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-                if not self._gateway.may_enter(key if hmac.compare_digest(scheme, "Bearer") else ""):
+                if not self._gateway.may_enter(
+                    key if hmac.compare_digest(scheme, "Bearer") else ""
+                ):
                     raise AuthenticationRequired("send Authorization: Bearer <api key>")
             return await handler(request)
         except SynaxisError as error:

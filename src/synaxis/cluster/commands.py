@@ -27,9 +27,9 @@ class RegisterNode(msgspec.Struct, frozen=True, array_like=True, tag=60):
     """
 
     node_id: NodeId
-    disk_id: str
     peer_address: str
     api_url: str
+    disk_id: str
     version: str
 
 

@@ -80,9 +80,7 @@ class ClusterMachine:
         if isinstance(command, RegisterNode | AddNode):
             host, _, port = command.peer_address.rpartition(":")
             if not host or not port.isdigit():
-                raise InvalidArgument(
-                    f"a peer address is host:port, not {command.peer_address!r}"
-                )
+                raise InvalidArgument(f"a peer address is host:port, not {command.peer_address!r}")
 
     def apply(
         self, session: SessionId, sequence: Sequence, command: msgspec.Struct, now: LogTime

@@ -78,15 +78,7 @@ class MessageBus:
         if known is not None and known.address == address:
             return
         self.drop(node)
-        link = self._links[node] = PeerLink(
-            node,
-            address,
-            self._hello,
-            self._config,
-            on_up=self._events.up,
-            on_down=self._events.down,
-            on_refused=self._events.refused,
-        )
+        link = self._links[node] = PeerLink(node, address, self._hello, self._config, self._events)
         loop = asyncio.get_running_loop()
         self._tasks[node] = loop.create_task(link.run(self._session), name=f"link to {node}")
 

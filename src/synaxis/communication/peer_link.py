@@ -8,6 +8,7 @@ repeats what matters and old messages only hurt.
 import asyncio
 import ssl
 from collections.abc import Callable
+from typing import Protocol
 
 import aiohttp
 import msgspec
@@ -23,7 +24,7 @@ from synaxis.wire.peer import (
     PeerWelcome,
 )
 
-__all__ = ["LinkConfig", "PeerLink"]
+__all__ = ["LinkConfig", "LinkNews", "PeerLink"]
 
 _ENCODER = msgspec.msgpack.Encoder()
 _HANDSHAKE = msgspec.msgpack.Decoder(PeerWelcome | PeerRefusal)
@@ -43,6 +44,25 @@ class LinkConfig(msgspec.Struct, frozen=True, kw_only=True):
     ssl: ssl.SSLContext | None = None
 
 
+class LinkNews(Protocol):
+    """Who hears how links fare."""
+
+    @property
+    def up(self) -> Callable[[NodeId, PeerWelcome], None]:
+        """The peer welcomed us."""
+        ...
+
+    @property
+    def down(self) -> Callable[[NodeId], None]:
+        """An established link broke."""
+        ...
+
+    @property
+    def refused(self) -> Callable[[NodeId, PeerRefusal], None]:
+        """The peer refused us."""
+        ...
+
+
 class PeerLink:
     """Dials ``target`` for as long as ``run`` runs."""
 
@@ -52,10 +72,7 @@ class PeerLink:
         address: str,
         hello: Callable[[NodeId], PeerHello],
         config: LinkConfig,
-        *,
-        on_up: Callable[[NodeId, PeerWelcome], None],
-        on_down: Callable[[NodeId], None],
-        on_refused: Callable[[NodeId, PeerRefusal], None],
+        news: LinkNews,
     ) -> None:
         self.target = target
         self.address = address
@@ -63,9 +80,7 @@ class PeerLink:
         self.frames_sent = 0
         self._hello = hello
         self._config = config
-        self._on_up = on_up
-        self._on_down = on_down
-        self._on_refused = on_refused
+        self._news = news
         self._outbox: list[Envelope] = []
         self._heartbeat: Heartbeat | None = None
         self._wake: asyncio.Future[None] | None = None
@@ -113,7 +128,7 @@ class PeerLink:
             async with asyncio.timeout(self._config.handshake_s):
                 answer = _HANDSHAKE.decode(await socket.receive_bytes())
             if isinstance(answer, PeerRefusal):
-                self._on_refused(self.target, answer)
+                self._news.refused(self.target, answer)
                 return False
             if answer.node_id != self.target:
                 raise ProtocolViolation(
@@ -127,8 +142,8 @@ class PeerLink:
     ) -> None:
         self._outbox = []
         self.connected = True
-        writer = asyncio.ensure_future(self._write(socket))  # noqa: TID251  # awaited below
-        self._on_up(self.target, welcome)
+        writer = asyncio.get_running_loop().create_task(self._write(socket))
+        self._news.up(self.target, welcome)
         try:
             # Nothing is ever received here: this returns when the peer is gone.
             await socket.receive()
@@ -136,7 +151,7 @@ class PeerLink:
             self.connected = False
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
-            self._on_down(self.target)
+            self._news.down(self.target)
 
     async def _write(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         loop = asyncio.get_running_loop()

@@ -23,7 +23,13 @@ from synaxis.consensus.commands import (
     SessionOpened,
 )
 from synaxis.consensus.replica_config import ReplicaConfig
-from synaxis.consensus.sessions import CachedReply, LeaseKeeper, SavedSession, SessionTable
+from synaxis.consensus.sessions import (
+    CachedReply,
+    LeaseKeeper,
+    SavedSession,
+    Session,
+    SessionTable,
+)
 from synaxis.effects import (
     Effects,
     Entry,
@@ -258,8 +264,7 @@ class Replica:
             self._snapshot_asked = True
 
     def _apply_batch(self, batch: Batch, handles: list[object]) -> None:
-        if batch.now > self.log_time:
-            self.log_time = batch.now
+        self.log_time = max(self.log_time, batch.now)
         now, index, machine = self.log_time, self.applied_index, self.machine
         machine.advance(now)
         rank = self._collect_outcomes(0)
@@ -272,10 +277,8 @@ class Replica:
             elif handle is not None:
                 self._replies.append(Reply(handle, cached.index, cached.rank, cached.body))
             rank = self._collect_outcomes(rank + 1)
-        event_rank = 0
-        for event in machine.take_events():
+        for event_rank, event in enumerate(machine.take_events()):
             self._events.append((index, event_rank, now, event))
-            event_rank += 1
 
     def _apply_one(self, proposal: Proposal, rank: int, now: LogTime) -> CachedReply | None:
         number, sequence, command = proposal.session, proposal.sequence, proposal.command
@@ -291,10 +294,9 @@ class Replica:
         replies = session.replies
         if sequence in replies:
             return replies[sequence]
-        if sequence <= session.acked.floor or sequence in session.acked:
-            return CachedReply(self.applied_index, rank, _ALREADY_ACKNOWLEDGED)
-        if len(replies) >= self.config.replies_per_session_max:
-            return CachedReply(self.applied_index, rank, self._too_many_replies())
+        refused = self._refuse_sequence(session, sequence)
+        if refused is not None:
+            return CachedReply(self.applied_index, rank, refused)
         replies[sequence] = None
         body = self.machine.apply(number, sequence, command, now)
         if body is None:
@@ -344,8 +346,13 @@ class Replica:
                 self._replies.append(Reply(handle, cached.index, cached.rank, cached.body))
         return rank
 
-    def _too_many_replies(self) -> Refused:
-        return _limit("replies_per_session_max", self.config.replies_per_session_max)
+    def _refuse_sequence(self, session: Session, sequence: Sequence) -> Refused | None:
+        acked = session.acked
+        if sequence <= acked.floor or (acked.ranges and sequence in acked):
+            return _ALREADY_ACKNOWLEDGED
+        if len(session.replies) >= self.config.replies_per_session_max:
+            return _limit("replies_per_session_max", self.config.replies_per_session_max)
+        return None
 
     # --- leading ----------------------------------------------------------------------------
 
@@ -470,7 +477,9 @@ class Replica:
     def _restore(self, snapshot: Snapshot) -> None:
         state = self._state_decoder.decode(snapshot.data)
         self.log_time = state.log_time
-        self.sessions.load([_with_typed_replies(each, self._reply_types) for each in state.sessions])
+        self.sessions.load(
+            [_with_typed_replies(each, self._reply_types) for each in state.sessions]
+        )
         self.machine.restore(state.machine)
         self.applied_index = snapshot.meta.index
         self._bytes_since_snapshot = 0
@@ -548,7 +557,8 @@ def _with_typed_replies(
     for each in reply_types:
         union |= each  # type: ignore[assignment]  # a union built at run time
     replies = [
-        (sequence, reply and CachedReply(*_typed(reply, union))) for sequence, reply in saved.replies
+        (sequence, reply and CachedReply(*_typed(reply, union)))
+        for sequence, reply in saved.replies
     ]
     return msgspec.structs.replace(saved, replies=replies)
 

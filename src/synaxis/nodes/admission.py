@@ -76,14 +76,16 @@ class Admission:
                 f"node {hello.node_id} is not a member (yet); run: synaxis cluster add",
                 fatal=False,
             )
+        if known is not None and known.disk_id not in ("", hello.disk_id):
+            return _refuse(
+                IdentityMismatch.code,
+                f"node {hello.node_id} came back with another disk: its data was wiped. A voter "
+                "that forgot its votes is a danger; remove it (synaxis cluster remove "
+                f"{hello.node_id}) and add it under a new id",
+                fatal=True,
+            )
         try:
             self._remember(hello.node_id, hello.disk_id)
-            if known is not None and known.disk_id not in ("", hello.disk_id):
-                raise IdentityMismatch(
-                    f"node {hello.node_id} came back with another disk: its data was wiped. A "
-                    "voter that forgot its votes is a danger; remove it (synaxis cluster remove "
-                    f"{hello.node_id}) and add it under a new id"
-                )
         except IdentityMismatch as error:
             return _refuse(error.code, error.message, fatal=True)
         return None

@@ -78,9 +78,7 @@ class BaseNode:
             group: self._build(group, recovered.get(group, RecoveredGroup()))
             for group in bootstrap.groups
         }
-        self.watches = WatchHub(
-            bootstrap.groups, config.history_events_max, config.watchers_max
-        )
+        self.watches = WatchHub(bootstrap.groups, config.history_events_max, config.watchers_max)
         self.detector = FailureDetector(config.beat_ms)
         self._admission = Admission(config, self.cluster, remember_peer)
         self.bus = MessageBus(
@@ -112,7 +110,10 @@ class BaseNode:
             random.Random(),  # noqa: S311  # spreads election timeouts; no secret
             now,
         )
-        return Replica(group, raft, machine, config.replica, recovered.snapshot, now)
+        replica = Replica(group, raft, machine, config.replica, recovered.snapshot, now)
+        if isinstance(machine, LockMachine):
+            machine.owner_of = replica.sessions.owner_of
+        return replica
 
     # --- life -------------------------------------------------------------------------------
 

@@ -12,7 +12,7 @@ import msgspec
 from synaxis.cluster.commands import NodeChanged
 from synaxis.errors import LimitExceeded, NotFound
 from synaxis.ids import GroupId, LogIndex, LogTime
-from synaxis.locks.commands import LockEvent, LockKind
+from synaxis.locks.commands import LockEvent
 from synaxis.wire.client import Notice, Watch
 
 __all__ = ["Event", "WatchHub"]

@@ -48,7 +48,9 @@ def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
     try:
         context.load_cert_chain(certificate, key)
     except (OSError, ssl.SSLError) as error:
-        raise ConfigError(f"cannot use certificate {certificate} with key {key}: {error}") from error
+        raise ConfigError(
+            f"cannot use certificate {certificate} with key {key}: {error}"
+        ) from error
 
 
 def _trust(context: ssl.SSLContext, authority: Path) -> None:

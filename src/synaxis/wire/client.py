@@ -58,6 +58,7 @@ __all__ = [
 
 CLIENT_PROTOCOL_VERSION = 1
 
+
 class Submission(Proposal, frozen=True, array_like=True, gc=False):
     """A Proposal as a client writes it: the commands are listed, so decoding validates them."""
 
@@ -252,7 +253,8 @@ class Notice(msgspec.Struct, frozen=True, array_like=True, tag=5):
 
 class Lost(msgspec.Struct, frozen=True, array_like=True, tag=8):
     """The cluster took a grant back (max hold, force release). Pushed to the connection that
-    last spoke for the session; a lost push is made up for by the holder's own deadlines."""
+    last spoke for the session; a lost push is made up for by the holder's own deadlines.
+    """
 
     group: GroupId
     session: SessionId
