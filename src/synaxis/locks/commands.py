@@ -36,6 +36,7 @@ __all__ = [
     "LockReply",
     "Release",
     "SetPermits",
+    "SetValue",
     "WaitEdge",
     "WaitGraphInfo",
     "Waiter",
@@ -80,12 +81,14 @@ class Acquire(msgspec.Struct, frozen=True, array_like=True, tag=20, gc=False):
     priority: int = 0
     """Victim choice in a deadlock: the lowest loses. It does not reorder the queue."""
     reentrant: bool = False
-    """The same (session, owner) already holding every name gets the same token, counted."""
+    """The same (session, task) already holding every name gets the same token, counted."""
     value: bytes = b""
     """Shown to observers; the leader's proclamation in an election."""
-    owner: int = 0
-    """Who inside the session asks: one process runs many tasks over one session, so the nodes
-    of the wait-for graph, and re-entrancy, are (session, owner). 0 = the session as a whole."""
+    task: int = 0
+    """Which of the session's concurrent flows asks (one number per asyncio task or thread).
+    Re-entry and deadlocks are between (session, task) pairs: with 0 for all, a session that waits
+    for a name it holds itself is a deadlock, because nothing says that another flow of it will
+    release. The grant still belongs to the session, whichever task uses it."""
 
 
 class Release(msgspec.Struct, frozen=True, array_like=True, tag=21, gc=False):
@@ -295,6 +298,8 @@ class WaitGraphInfo(msgspec.Struct, frozen=True, array_like=True, tag=32):
 
     edges: tuple[WaitEdge, ...]
     deadlocks_total: int
+    truncated: bool = False
+    """There are more edges than one answer holds."""
 
 
 LockAnswer = LockInfo | LockList | WaitGraphInfo
