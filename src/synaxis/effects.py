@@ -164,7 +164,8 @@ class Effects:
     """Must be durable before ``send_after``; then ``persisted(mark)`` is called."""
 
     send_after: list[tuple[NodeId, msgspec.Struct]] = field(default_factory=list)
-    """Votes and acknowledgements: promises about what ``persist`` holds."""
+    """Votes and acknowledgements: promises about what ``persist`` holds, and every ``persist``
+    before it; without one, they wait for those still under way."""
 
     restore: Snapshot | None = None
     """Replace the whole state by this before applying ``apply``."""

@@ -59,19 +59,14 @@ class Durability:
         self.truncate(LogIndex(1))
         self.snapshot = snapshot
 
-    def emit(self, log: RaftLog, hard_state: HardState, *, barrier: bool) -> Persist | None:
-        """Return what must be written now, or None.
-
-        ``barrier`` asks for an empty ``Persist`` when earlier ones are still under way: what
-        the caller is about to promise may be part of them.
-        """
+    def emit(self, log: RaftLog, hard_state: HardState) -> Persist | None:
+        """Return what must be written now, or None."""
         new_hard_state = hard_state if hard_state is not self._hard_state else None
         snapshot = self.snapshot
         wanted = (
             new_hard_state is not None
             or snapshot is not None
             or log.last_index > self.emitted_index
-            or (barrier and bool(self._under_way))
         )
         if not wanted:
             return None

@@ -87,6 +87,26 @@ class Raft:
         """Whether this replica leads and has committed an entry of its own term."""
         return self._state.role is Role.LEADER and self._leadership.is_ready
 
+    @property
+    def leading(self) -> Term | None:
+        """The term that this replica leads in; None while it does not lead."""
+        return self._state.term if self._state.role is Role.LEADER else None
+
+    @property
+    def leader(self) -> NodeId | None:
+        """Who leads, as far as this replica knows."""
+        return self._state.leader
+
+    @property
+    def ready(self) -> bool:
+        """Whether this replica leads and has committed an entry of its own term."""
+        return self._leadership.is_ready
+
+    @property
+    def damaged(self) -> bool:
+        """Whether acknowledged entries may still be missing; it takes no part in elections."""
+        return self._state.is_damaged
+
     # Inputs
 
     def handle(self, sender: NodeId, message: msgspec.Struct, now: Instant) -> None:
@@ -209,9 +229,7 @@ class Raft:
             effects.send_now, state.send_now_outbox = state.send_now_outbox, []
         if state.send_after_outbox:
             effects.send_after, state.send_after_outbox = state.send_after_outbox, []
-        effects.persist = state.durability.emit(
-            state.log, state.hard_state, barrier=bool(effects.send_after)
-        )
+        effects.persist = state.durability.emit(state.log, state.hard_state)
         effects.restore, state.restore = state.restore, None
         effects.apply = state.log.take_committed(state.config.apply_bytes_max)
         return effects
