@@ -6,7 +6,7 @@ repeats what matters and old messages only hurt.
 """
 
 import asyncio
-import ssl
+from ssl import SSLContext
 from collections.abc import Callable
 from typing import Protocol
 
@@ -41,7 +41,7 @@ class LinkConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Largest frame accepted from a peer."""
     envelopes_max: int = 10_000
     """Messages waiting for one peer; more are dropped (Raft repeats them)."""
-    ssl: ssl.SSLContext | None = None
+    ssl: SSLContext | None = None
 
 
 class LinkNews(Protocol):
