@@ -85,21 +85,6 @@ class Raft:
     @property
     def ready(self) -> bool:
         """Whether this replica leads and has committed an entry of its own term."""
-        return self._state.role is Role.LEADER and self._leadership.is_ready
-
-    @property
-    def leading(self) -> Term | None:
-        """The term that this replica leads in; None while it does not lead."""
-        return self._state.term if self._state.role is Role.LEADER else None
-
-    @property
-    def leader(self) -> NodeId | None:
-        """Who leads, as far as this replica knows."""
-        return self._state.leader
-
-    @property
-    def ready(self) -> bool:
-        """Whether this replica leads and has committed an entry of its own term."""
         return self._leadership.is_ready
 
     @property
