@@ -92,14 +92,20 @@ class Acquire(msgspec.Struct, frozen=True, array_like=True, tag=20, gc=False):
 
 
 class Release(msgspec.Struct, frozen=True, array_like=True, tag=21, gc=False):
-    """Give back one hold of the grant ``token``; releasing what is not held is answered Done
-    with ``changed=False`` (idempotent, and a stale token can never free a newer grant)."""
+    """Give back one hold of the grant ``token``.
+
+    Releasing what is not held is answered Done with ``changed=False``: it is idempotent, and a
+    stale token can never free a newer grant.
+    """
 
     token: FencingToken
 
 
 class Abandon(msgspec.Struct, frozen=True, array_like=True, tag=22, gc=False):
     """Undo the command ``target`` of this session: leave the queue, or release its grant.
+
+    An upgrade that has already happened is turned back, also to its old token. A target that has
+    not arrived yet is refused when it comes.
 
     The abandoned wait is answered Refused("wait_abandoned"). Repeating it is harmless.
     """
@@ -131,7 +137,10 @@ class ForceRelease(msgspec.Struct, frozen=True, array_like=True, tag=24):
 
 
 class SetPermits(msgspec.Struct, frozen=True, array_like=True, tag=25):
-    """Resize a semaphore; shrinking below what is held only delays later grants."""
+    """Resize a semaphore; shrinking below what is held only delays later grants.
+
+    The capacity set this way is kept until it is set to 0, which gives it back to the acquires.
+    """
 
     name: str
     permits: int
