@@ -1,0 +1,173 @@
+"""One question to the cluster, from the first try to the answer.
+
+A request outlives connections: ``Connection`` sends it, ``Router`` sends it again elsewhere. It
+is settled once, through its future. Nobody but the sweep looks at its deadline, so that a request
+costs no timer and no task.
+"""
+
+import asyncio
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from synaxis.client.clock import now
+from synaxis.cluster.commands import DescribeCluster
+from synaxis.errors import ConnectionFailed, OutcomeUnknown, RequestTimeout, SynaxisError
+from synaxis.ids import GroupId, SessionId
+from synaxis.locks.commands import DescribeLock, DescribeWaits, ListLocks
+from synaxis.wire.client import (
+    AddMember,
+    Admin,
+    AdminAnswer,
+    Answer,
+    ClientMessage,
+    KeepAlive,
+    KeptAlive,
+    Notice,
+    Query,
+    RemoveMember,
+    StatusRequest,
+    TransferLeadership,
+)
+
+if TYPE_CHECKING:
+    from synaxis.client.connection import Connection
+
+__all__ = ["ANY_NODE", "AdminRequest", "KeepAliveRequest", "QueryRequest", "Request"]
+
+Question = ListLocks | DescribeLock | DescribeWaits | DescribeCluster
+Operation = TransferLeadership | StatusRequest | AddMember | RemoveMember
+
+ANY_NODE = GroupId("")
+"""Stands for a group whose leader is any node that answers."""
+
+
+class Request:
+    """A question, the future of its answer, and what is known of its fate so far."""
+
+    __slots__ = (
+        "attempts",
+        "connection",
+        "deadline",
+        "failure",
+        "future",
+        "group",
+        "id",
+        "uncertain",
+    )
+
+    def __init__(self, group: GroupId, deadline: float) -> None:
+        self.group = group
+        self.deadline = deadline
+        self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self.connection: Connection | None = None
+        """Where it is open now; None while it is parked."""
+        self.id = 0
+        self.attempts = 0
+        self.uncertain = False
+        """An earlier try may have been executed."""
+        self.failure: SynaxisError | None = None
+        """Why the last try failed."""
+
+    def message(self, number: int) -> ClientMessage:
+        """Return what goes over the wire, under this number."""
+        raise NotImplementedError
+
+    def answered(self, message: Answer | KeptAlive | AdminAnswer) -> None:
+        """Take the answer."""
+        if not self.future.done():
+            self.future.set_result(message)
+
+    def noticed(self, message: Notice) -> None:
+        """Take one event of a watch."""
+
+    def failed(self, error: SynaxisError) -> None:
+        """Settle with an error."""
+        if not self.future.done():
+            self.future.set_exception(error)
+            # Look at it: nobody may be waiting, and asyncio complains about errors unseen.
+            self.future.exception()
+
+    @property
+    def changes_state(self) -> bool:
+        """Whether not knowing its fate is a problem of its own."""
+        return False
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it may be sent again although an earlier try may have been executed."""
+        return True
+
+    def wanted(self) -> bool:
+        """Whether anybody still waits, so that it should be sent again."""
+        return not self.future.done()
+
+    def expire(self) -> bool:
+        """Settle because the deadline has passed; returns whether to forget the request."""
+        self.failed(self.lateness())
+        return True
+
+    def lateness(self) -> SynaxisError:
+        """Return the error that says the most about why there was no answer in time."""
+        asked = self.uncertain or self.connection is not None
+        if asked and self.changes_state:
+            return OutcomeUnknown("no answer in time: the command may or may not be applied")
+        if self.failure is not None:
+            return self.failure
+        if asked:
+            return RequestTimeout("no answer in time")
+        return ConnectionFailed("no node that could answer was reached in time")
+
+
+class QueryRequest(Request):
+    """A read of one group."""
+
+    __slots__ = ("query", "stale")
+
+    def __init__(self, group: GroupId, query: Question, deadline: float, *, stale: bool) -> None:
+        super().__init__(group, deadline)
+        self.query = query
+        self.stale = stale
+
+    def message(self, number: int) -> ClientMessage:
+        """Return the Query."""
+        return Query(number, self.group, self.query, self.stale)
+
+
+class AdminRequest(Request):
+    """An operation on the cluster; changing ones are not repeated once they may have run."""
+
+    __slots__ = ("operation",)
+
+    def __init__(self, group: GroupId, operation: Operation, deadline: float) -> None:
+        super().__init__(group, deadline)
+        self.operation = operation
+
+    @property
+    def changes_state(self) -> bool:
+        """All but the question for the status do."""
+        return not isinstance(self.operation, StatusRequest)
+
+    @property
+    def repeatable(self) -> bool:
+        """These carry no session and sequence by which a repetition would be noticed."""
+        return not self.changes_state
+
+    def message(self, number: int) -> ClientMessage:
+        """Return the Admin message."""
+        return Admin(number, self.operation)
+
+
+class KeepAliveRequest(Request):
+    """The proof that a session lives. It has no deadline: the next one waits for it."""
+
+    __slots__ = ("sent_at", "session")
+
+    def __init__(self, group: GroupId, session: SessionId) -> None:
+        super().__init__(group, inf)
+        self.session = session
+        self.sent_at = 0.0
+
+    def message(self, number: int) -> ClientMessage:
+        """Return the KeepAlive and note when it left: a lease is counted from there."""
+        self.sent_at = now()
+        return KeepAlive(number, self.group, self.session)

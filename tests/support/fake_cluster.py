@@ -1,0 +1,336 @@
+"""A cluster in one process that speaks the client protocol and can be told to misbehave.
+
+``FakeCluster`` is what a real cluster's log would agree on: sessions, replies by sequence, and the
+state machine. ``FakeNode`` is a door to it: only the leader's door lets commands in. A test may
+make a node swallow, delay or refuse messages, and kill its connections.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+from aiohttp import WSMsgType, web
+
+from synaxis.consensus.commands import CloseSession, OpenSession, SessionClosed, SessionOpened
+from synaxis.effects import Refused
+from synaxis.ids import GroupId, LogIndex, LogTime, NodeId, Sequence, SessionId
+from synaxis.locks.machine import LockMachine
+from synaxis.wire import client as wire
+
+DECODER = msgspec.msgpack.Decoder(list[wire.ClientMessage])
+ENCODER = msgspec.msgpack.Encoder()
+EXPIRED = Refused("session_expired", "the session has ended", {})
+
+Asker = tuple["Door", int]
+Interceptor = Callable[["FakeNode", wire.ClientMessage], bool]
+"""Called with each message before it is handled; True swallows it."""
+
+
+@dataclass
+class FakeSession:
+    ttl_ms: int
+    replies: dict[Sequence, msgspec.Struct | None] = field(default_factory=dict)
+    keep_alives: int = 0
+
+
+class FakeCluster:
+    """Nodes ``n1`` ... over one state; ``n1`` leads until told otherwise."""
+
+    def __init__(self, size: int = 1, lock_groups: int = 1, ttl_ms: int | None = None) -> None:
+        self.machine = LockMachine()
+        self.sessions: dict[SessionId, FakeSession] = {}
+        self.waiting: dict[tuple[SessionId, Sequence], Asker] = {}
+        self.applied: list[wire.Submission] = []
+        self.leader: NodeId | None = NodeId("n1")
+        self.term = 1
+        self.lock_groups = lock_groups
+        self.index = 0
+        self.time_ms = 0
+        self.nodes = {NodeId(f"n{n}"): FakeNode(self, NodeId(f"n{n}")) for n in range(1, size + 1)}
+
+    async def __aenter__(self) -> Self:
+        for node in self.nodes.values():
+            await node.start()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for node in self.nodes.values():
+            await node.stop()
+
+    @property
+    def url(self) -> str:
+        return ",".join(node.url for node in self.nodes.values())
+
+    def __getitem__(self, node_id: str) -> "FakeNode":
+        return self.nodes[NodeId(node_id)]
+
+    @property
+    def groups(self) -> list[GroupId]:
+        locks = [GroupId(f"locks/{n}") for n in range(self.lock_groups)]
+        return [GroupId("cluster"), *locks]
+
+    @property
+    def commands(self) -> list[msgspec.Struct]:
+        return [submission.command for submission in self.applied]
+
+    def routes(self) -> tuple[wire.Route, ...]:
+        url = self.nodes[self.leader].url if self.leader else ""
+        return tuple(wire.Route(group, self.leader, url, self.term) for group in self.groups)
+
+    def elect(self, leader: str | None) -> None:
+        """Change the leader and tell every connected client."""
+        self.leader = NodeId(leader) if leader else None
+        self.term += 1
+        for node in self.nodes.values():
+            node.push(wire.Routes(self.routes(), ()))
+
+    # --- the log ----------------------------------------------------------------------------
+
+    def apply(self, submission: wire.Submission, asker: Asker) -> None:
+        self.index += 1
+        self.machine.advance(LogTime(self.time_ms))
+        body = self._reply(submission, asker)
+        if body is not None:
+            self.answer(asker, body)
+        self._deliver_outcomes()
+
+    def _reply(self, submission: wire.Submission, asker: Asker) -> msgspec.Struct | None:
+        number, sequence, command = submission.session, submission.sequence, submission.command
+        if isinstance(command, OpenSession):
+            self.sessions.setdefault(number, FakeSession(command.ttl_ms))
+            return SessionOpened(command.ttl_ms)
+        session = self.sessions.get(number)
+        if session is None:
+            return EXPIRED
+        if isinstance(command, CloseSession):
+            self.expire(number)
+            return SessionClosed()
+        if sequence in session.replies:
+            if session.replies[sequence] is None:
+                self.waiting[number, sequence] = asker
+            return session.replies[sequence]
+        self.applied.append(submission)
+        session.replies[sequence] = body = self.machine.apply(
+            number, sequence, command, LogTime(self.time_ms)
+        )
+        if body is None:
+            self.waiting[number, sequence] = asker
+        return body
+
+    def expire(self, number: SessionId) -> None:
+        """End a session, as after its TTL."""
+        del self.sessions[number]
+        self.machine.end_session(number, LogTime(self.time_ms))
+        for key in [key for key in self.waiting if key[0] == number]:
+            self.answer(self.waiting.pop(key), EXPIRED)
+        self._deliver_outcomes()
+
+    def _deliver_outcomes(self) -> None:
+        for outcome in self.machine.take_outcomes():
+            session = self.sessions.get(outcome.session)
+            if session is not None:
+                session.replies[outcome.sequence] = outcome.reply
+            asker = self.waiting.pop((outcome.session, outcome.sequence), None)
+            if asker is not None:
+                self.answer(asker, outcome.reply)
+        rank = 0
+        for event in self.machine.take_events():
+            for node in self.nodes.values():
+                node.notice(LogIndex(self.index), rank, LogTime(self.time_ms), event)
+            rank += 1
+
+    def advance(self, milliseconds: int) -> None:
+        """Let log time pass."""
+        self.time_ms += milliseconds
+        self.index += 1
+        self.machine.advance(LogTime(self.time_ms))
+        self._deliver_outcomes()
+
+    def answer(self, asker: Asker, body: msgspec.Struct) -> None:
+        door, number = asker
+        door.write(wire.Answer(number, LogIndex(self.index), 0, body))  # type: ignore[arg-type]
+
+    def lose(self, session: SessionId, token: int, reason: str) -> None:
+        """Push the news of a forced loss to all connections."""
+        for node in self.nodes.values():
+            node.push(wire.Lost(GroupId("locks/0"), session, token, reason))  # type: ignore[arg-type]
+
+
+class Door:
+    """One client connection to one node."""
+
+    def __init__(self, node: "FakeNode", ws: web.WebSocketResponse) -> None:
+        self.node = node
+        self.ws = ws
+        self.watches: dict[int, wire.Watch] = {}
+        self.outgoing: list[wire.ServerMessage] = []
+
+    def write(self, message: wire.ServerMessage) -> None:
+        if not self.ws.closed and not self.node.mute:
+            self.outgoing.append(message)
+
+    async def flush(self) -> None:
+        batch, self.outgoing = self.outgoing, []
+        if batch and not self.ws.closed:
+            self.node.frames_sent.append(batch)
+            await self.ws.send_bytes(ENCODER.encode(batch))
+
+    def abort(self) -> None:
+        transport = self.ws._req.transport if self.ws._req is not None else None
+        if transport is not None:
+            transport.abort()
+
+
+class FakeNode:
+    """One node; see the module."""
+
+    def __init__(self, cluster: FakeCluster, node_id: NodeId) -> None:
+        self.cluster = cluster
+        self.node_id = node_id
+        self.url = ""
+        self.mute = False
+        """Read everything, answer nothing: a node that was stopped."""
+        self.intercept: Interceptor | None = None
+        self.frames: list[list[wire.ClientMessage]] = []
+        self.frames_sent: list[list[wire.ServerMessage]] = []
+        self.hellos: list[wire.Hello] = []
+        self.doors: list[Door] = []
+        self.api_key = ""
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    # --- life -------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        app = web.Application()
+        app.router.add_get("/v1/client", self._serve)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await self._runner.setup()
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, shutdown_timeout=0.1)  # type: ignore[call-arg]
+        await site.start()
+        self._port = self._runner.addresses[0][1]
+        self.url = f"http://127.0.0.1:{self._port}"
+
+    async def stop(self) -> None:
+        """Die: refuse new connections and break the open ones."""
+        self.break_connections()
+        if self._runner is not None:
+            await self._runner.cleanup()
+            self._runner = None
+
+    def break_connections(self) -> None:
+        for door in self.doors:
+            door.abort()
+        self.doors.clear()
+
+    @property
+    def messages(self) -> list[wire.ClientMessage]:
+        return [message for frame in self.frames for message in frame]
+
+    # --- serving ----------------------------------------------------------------------------
+
+    def push(self, message: wire.ServerMessage) -> None:
+        for door in self.doors:
+            door.write(message)
+            self._flush_soon(door)
+
+    def notice(self, index: LogIndex, rank: int, at: LogTime, event: Any) -> None:
+        for door in self.doors:
+            for number, watch in door.watches.items():
+                if event.name.startswith(watch.prefix) and event.kind == watch.kind:
+                    door.write(wire.Notice(number, index, rank, at, event))
+            self._flush_soon(door)
+
+    def _flush_soon(self, door: Door) -> None:
+        if door.outgoing:
+            self._tasks.add(task := self._loop.create_task(door.flush()))
+            task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, request: web.Request) -> web.WebSocketResponse:
+        import asyncio
+
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[Any] = getattr(self, "_tasks", set())
+        ws = web.WebSocketResponse(autoping=not self.mute, compress=False)
+        await ws.prepare(request)
+        door = Door(self, ws)
+        self.doors.append(door)
+        async for frame in ws:
+            if frame.type is not WSMsgType.BINARY:
+                continue
+            messages = DECODER.decode(frame.data)
+            self.frames.append(messages)
+            for message in messages:
+                if self.intercept is None or not self.intercept(self, message):
+                    self._handle(door, message)
+            for node in self.cluster.nodes.values():
+                for each in list(node.doors):
+                    await each.flush()
+        return ws
+
+    def _handle(self, door: Door, message: wire.ClientMessage) -> None:
+        match message:
+            case wire.Hello():
+                self._welcome(door, message)
+            case wire.Watch():
+                door.watches[message.id] = message
+                index = LogIndex(self.cluster.index)
+                door.write(wire.Notice(message.id, index, 0, LogTime(self.cluster.time_ms)))
+            case wire.Cancel():
+                door.watches.pop(message.id, None)
+            case wire.Admin():
+                self._administer(door, message)
+            case _ if self.cluster.leader != self.node_id:
+                door.write(self.not_leader(message.id))
+            case wire.Call():
+                self.cluster.apply(message.submission, (door, message.id))
+            case wire.KeepAlive():
+                session = self.cluster.sessions.get(message.session)
+                if session is not None:
+                    session.keep_alives += 1
+                door.write(wire.KeptAlive(message.id, session is not None))
+            case wire.Query():
+                body = self.cluster.machine.query(message.query, LogTime(self.cluster.time_ms))
+                self.cluster.answer((door, message.id), body)
+
+    def _welcome(self, door: Door, hello: wire.Hello) -> None:
+        self.hellos.append(hello)
+        if hello.api_key != self.api_key:
+            door.write(wire.Failure(0, "authentication_required", "no valid key"))
+            return
+        cluster = self.cluster
+        urls = tuple(node.url for node in cluster.nodes.values())
+        door.write(
+            wire.Welcome(
+                1,
+                "cluster-1",
+                self.node_id,
+                cluster.routes(),
+                urls,
+                cluster.lock_groups,
+                100,
+                10**9,
+            )
+        )
+
+    def not_leader(self, number: int) -> wire.Failure:
+        leader = self.cluster.leader
+        return wire.Failure(number, "not_leader", "not me", {"leader": leader} if leader else {})
+
+    def _administer(self, door: Door, message: wire.Admin) -> None:
+        operation = message.operation
+        if isinstance(operation, wire.StatusRequest):
+            status = wire.NodeStatus("cluster-1", self.node_id, "test", 1.0, (), ())
+            door.write(wire.AdminAnswer(message.id, status))
+        elif self.cluster.leader != self.node_id:
+            door.write(self.not_leader(message.id))
+        else:
+            done = wire.Accepted(type(operation).__name__)
+            door.write(wire.AdminAnswer(message.id, done))
