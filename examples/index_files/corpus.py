@@ -1,0 +1,58 @@
+"""What is indexed: the files of a directory, their words, and the shard of every word."""
+
+import re
+import sysconfig
+import zlib
+from collections import Counter
+from collections.abc import Iterable
+from pathlib import Path
+
+__all__ = ["SHARDS", "batches_of", "count_words", "default_directory", "find_files", "shard_of"]
+
+SHARDS = 16
+"""Number of independently locked parts of the index."""
+
+_WORD = re.compile(r"[a-z_][a-z0-9_]+")
+_BATCHES_WANTED = 200
+_BATCH_FILES_MAX = 16
+_SKIPPED_DIRECTORIES = {"site-packages", "dist-packages", "__pycache__", ".git", ".venv"}
+
+
+def default_directory() -> Path:
+    """Return the standard library of the running Python: real files that everybody has."""
+    return Path(sysconfig.get_path("stdlib"))
+
+
+def find_files(directory: Path) -> list[str]:
+    """Return the Python files below ``directory``, relative to it and sorted.
+
+    A directory without any gets all its files indexed.
+    """
+    found = [path for path in sorted(directory.rglob("*")) if _is_wanted(path, directory)]
+    python = [path for path in found if path.suffix == ".py"]
+    return [str(path.relative_to(directory)) for path in python or found]
+
+
+def _is_wanted(path: Path, directory: Path) -> bool:
+    parents = path.relative_to(directory).parts[:-1]
+    return path.is_file() and _SKIPPED_DIRECTORIES.isdisjoint(parents)
+
+
+def batches_of(files: list[str]) -> list[list[str]]:
+    """Return the groups in which files are claimed: small ones, about 200, of 16 at most."""
+    size = min(max(-(-len(files) // _BATCHES_WANTED), 1), _BATCH_FILES_MAX)
+    return [files[start : start + size] for start in range(0, len(files), size)]
+
+
+def count_words(directory: Path, files: Iterable[str]) -> Counter[str]:
+    """Return how often each word occurs in ``files``, in lower case."""
+    words: Counter[str] = Counter()
+    for name in files:
+        text = (directory / name).read_text(encoding="utf-8", errors="replace")
+        words.update(_WORD.findall(text.lower()))
+    return words
+
+
+def shard_of(word: str) -> int:
+    """Return the shard that counts ``word``, equal in every process."""
+    return zlib.crc32(word.encode()) % SHARDS
