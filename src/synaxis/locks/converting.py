@@ -103,10 +103,7 @@ class Converting:
         return Done(changed=self._undo_entry(request, target, now))
 
     def _turn_back(self, request: Request, conversion: Conversion, now: LogTime) -> None:
-        grants = self._granting.table.grants
-        del grants[request.token]
-        request.token = conversion.token_before
-        grants[request.token] = request
+        self._granting.table.rename(request, conversion.token_before)
         self._granting.forget_conversion(request)
         self._granting.downgrade(request, now)
 

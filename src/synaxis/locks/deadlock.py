@@ -21,6 +21,8 @@ __all__ = ["CYCLE_HOLDS_MAX", "CYCLE_MEMBERS_MAX", "Referee"]
 
 CYCLE_MEMBERS_MAX = 100
 """Members that a refusal names. The text says how many there are."""
+OTHERS_LOOKED_AT_MAX = 64
+"""With more requests than this a search is cheaper than asking whether it is needed."""
 CYCLE_HOLDS_MAX = 16
 """Held names that a refusal lists per member, the one that is waited for first."""
 
@@ -52,10 +54,20 @@ class Referee:
         return None
 
     def _may_be_waited_for(self, request: Request) -> bool:
-        """Who has nothing but this one request at the end of a queue blocks nobody."""
+        """Whether a search is worth its cost: a cycle needs somebody who waits for this owner.
+
+        A new request stands last in its queues, so only the owner's other requests count.
+        """
         if request.token:
             return True
-        return self._granting.table.tenant(request.session).count(request.task) > 1
+        table = self._granting.table
+        tenant = table.tenant(request.session)
+        if len(tenant.requests) > OTHERS_LOOKED_AT_MAX:
+            return True
+        return any(
+            other.task == request.task and other is not request and table.contended(other)
+            for other in tenant.requests.values()
+        )
 
     def _break(
         self, cycle: list[Step], victim: Request, requester: Request, now: LogTime

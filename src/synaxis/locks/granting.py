@@ -112,20 +112,13 @@ class Granting:
         """Make a shared grant exclusive under a new token; it is the only holder."""
         conversion = request.conversion
         assert conversion is not None
-        del self.table.grants[request.token]
-        request.token = self.tokens.issue()
-        request.mode = EXCLUSIVE
-        self.table.grants[request.token] = request
-        for resource in self.table.resources_of(request):
-            resource.exclusive = True
+        self.table.rename(request, self.tokens.issue())
+        self.table.change_mode(request, EXCLUSIVE)
         self.journal.note(LockEventType.CONVERTED, request, now - conversion.since)
 
     def downgrade(self, request: Request, now: LogTime) -> None:
         """Make an exclusive grant shared; who waits for shared access may join."""
-        request.mode = SHARED
-        resources = self.table.resources_of(request)
-        for resource in resources:
-            resource.exclusive = False
+        resources = self.table.change_mode(request, SHARED)
         self.journal.note(LockEventType.CONVERTED, request)
         self.wake(resources, now)
 

@@ -8,7 +8,7 @@ from synaxis.locks.deadlines import Deadlines
 from synaxis.locks.gates import GateKind, Gates
 from synaxis.locks.limits import LockLimits
 from synaxis.locks.requests import Owner, Request
-from synaxis.locks.table import EXCLUSIVE, SEMAPHORE, LockTable, Resource
+from synaxis.locks.table import EXCLUSIVE, SEMAPHORE, SHARED, LockTable, Resource
 from synaxis.locks.tokens import TOKEN_LIMIT, FencingTokens
 from synaxis.locks.wait_graph import edges_of
 
@@ -100,6 +100,10 @@ def _check_indexes(resources: list[Resource], table: LockTable, limits: LockLimi
         waiting.update({id(one): one for one in resource.converting.values()})
     assert held == table.grants, "the grant index is what the resources say"
     assert len(waiting) == table.waiting
+    semaphore = sum(one.kind is SEMAPHORE for one in held.values())
+    shared = sum(one.mode is SHARED for one in held.values())
+    counted = (len(held) - semaphore - shared, shared, semaphore, len(waiting))
+    assert table.counts() == counted, "the counters are what the resources say"
     indexed: list[Request] = []
     for session, tenant in table.tenants.items():
         own = tenant.distinct()

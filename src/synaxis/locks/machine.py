@@ -42,7 +42,7 @@ from synaxis.locks.limits import LockLimits
 from synaxis.locks.refusals import OwnerNames
 from synaxis.locks.requests import Conversion, Request
 from synaxis.locks.semaphores import Semaphores
-from synaxis.locks.table import LockTable, Resource
+from synaxis.locks.table import LockCounts, LockTable, Resource
 from synaxis.locks.tokens import FencingTokens
 
 __all__ = ["LockMachine"]
@@ -196,6 +196,10 @@ class LockMachine:
     def take_events(self) -> list[msgspec.Struct]:
         """Drain the ``LockEvent`` structs, in order."""
         return self.journal.take_events()
+
+    def counts(self) -> LockCounts:
+        """Return (exclusive, shared, semaphore, waiting) for metrics. O(1)."""
+        return self.table.counts()
 
     def query(self, query: msgspec.Struct, now: LogTime) -> msgspec.Struct:
         """Answer a question without changing anything."""

@@ -15,6 +15,7 @@ memory and the work of the common case; only this module and the fast paths of
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from synaxis.ids import FencingToken, LogTime, Sequence, SessionId
 from synaxis.locks.commands import LockKind, LockMode
@@ -26,6 +27,7 @@ __all__ = [
     "LOCK",
     "SEMAPHORE",
     "SHARED",
+    "LockCounts",
     "LockTable",
     "Resource",
     "Tenant",
@@ -34,6 +36,18 @@ __all__ = [
 # Looking a member up in its enum costs more than the comparison it is wanted for.
 LOCK, SEMAPHORE, ELECTION = LockKind.LOCK, LockKind.SEMAPHORE, LockKind.ELECTION
 EXCLUSIVE, SHARED = LockMode.EXCLUSIVE, LockMode.SHARED
+
+
+class LockCounts(NamedTuple):
+    """Sizes of a lock table, for metrics."""
+
+    exclusive: int
+    """Exclusive grants of locks, and elections."""
+    shared: int
+    semaphore: int
+    """Grants of semaphores, whatever their weight."""
+    waiting: int
+    """Requests and upgrades in queues."""
 
 
 class Resource:
@@ -146,7 +160,7 @@ class Resource:
 class Tenant:
     """Everything that one session has in the table."""
 
-    __slots__ = ("others", "requests", "session", "waits")
+    __slots__ = ("requests", "session", "waits")
 
     def __init__(self, session: SessionId) -> None:
         self.session = session
@@ -155,14 +169,10 @@ class Tenant:
         request, so ``requests[s].sequence == s`` picks each request once."""
         self.waits: dict[int, list[Request]] = {}
         """What each task waits for, upgrades included, in the order in which the waits began."""
-        self.others: dict[int, int] = {}
-        """How many requests each task other than 0 has."""
 
     def add(self, request: Request) -> None:
         """Index a new request."""
         self.requests[request.sequence] = request
-        if request.task:
-            self.others[request.task] = self.others.get(request.task, 0) + 1
 
     def remove(self, request: Request) -> None:
         """Forget a request, under all its sequences."""
@@ -172,12 +182,6 @@ class Tenant:
                 self.requests.pop(entry, None)
         if request.conversion is not None:
             self.requests.pop(request.conversion.sequence, None)
-        if request.task:
-            left = self.others[request.task] - 1
-            if left:
-                self.others[request.task] = left
-            else:
-                del self.others[request.task]
 
     def start_wait(self, request: Request) -> None:
         """Note that ``request`` waits."""
@@ -189,12 +193,6 @@ class Tenant:
         waits.remove(request)
         if not waits:
             del self.waits[request.task]
-
-    def count(self, task: int) -> int:
-        """Return how many keys the requests of ``task`` have; at least the number of requests."""
-        if task:
-            return self.others.get(task, 0)
-        return len(self.requests) - sum(self.others.values())
 
     def distinct(self) -> list[Request]:
         """Return each request once, in the order of their sequences."""
@@ -225,6 +223,10 @@ class LockTable:
         """Number of the youngest request."""
         self.waiting = 0
         """Requests and upgrades that wait now."""
+        self.shared = 0
+        """Shared grants."""
+        self.permit_grants = 0
+        """Grants of semaphores, whatever their weight."""
         self.pinned = 0
         """Semaphores whose capacity was set by an operator."""
         self.deadlocks_total = 0
@@ -268,6 +270,16 @@ class LockTable:
         found = (self.find(request.kind, name) for name in request.names)
         return [resource for resource in found if resource is not None]
 
+    def contended(self, request: Request) -> bool:
+        """Whether somebody else waits for a name that ``request`` holds or waits for."""
+        resources = self.by_kind[request.kind]
+        own = int(request.waiting)
+        for name in request.names:
+            resource = resources[name]
+            if isinstance(resource, Resource) and resource.waiting > own:
+                return True
+        return False
+
     def drop_if_idle(self, resource: Resource) -> None:
         """Forget a resource that nobody uses."""
         if resource.idle:
@@ -276,6 +288,7 @@ class LockTable:
     def hold(self, request: Request, permits: int = 1) -> None:
         """Enter a grant: ``request`` has its token and becomes a holder of all its names."""
         self.grants[request.token] = request
+        self._count(request, 1)
         for name in request.names:
             self.open(request.kind, name, permits).admit(request)
 
@@ -317,10 +330,38 @@ class LockTable:
     def unhold(self, request: Request) -> list[Resource]:
         """End a grant and return its resources; idle ones are still in the table."""
         del self.grants[request.token]
+        self._count(request, -1)
         resources = self.resources_of(request)
         for resource in resources:
             resource.evict(request)
         return resources
+
+    def change_mode(self, request: Request, mode: LockMode) -> list[Resource]:
+        """Hold a lock in another mode and return its resources."""
+        self._count(request, -1)
+        request.mode = mode
+        self._count(request, 1)
+        resources = self.resources_of(request)
+        for resource in resources:
+            resource.exclusive = mode is EXCLUSIVE
+        return resources
+
+    def rename(self, request: Request, token: FencingToken) -> None:
+        """File a grant under another token."""
+        del self.grants[request.token]
+        request.token = token
+        self.grants[token] = request
+
+    def counts(self) -> LockCounts:
+        """Return how much is held and waited for. O(1)."""
+        others = self.shared + self.permit_grants
+        return LockCounts(len(self.grants) - others, self.shared, self.permit_grants, self.waiting)
+
+    def _count(self, request: Request, step: int) -> None:
+        if request.kind is SEMAPHORE:
+            self.permit_grants += step
+        elif request.mode is SHARED:
+            self.shared += step
 
 
 def spread(request: Request, name: str) -> Resource:
