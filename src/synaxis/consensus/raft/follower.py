@@ -75,7 +75,7 @@ class Follower:
 
     def _reply(self, sender: NodeId, message: InstallSnapshot, *, installed: bool) -> None:
         state = self._state
-        received = self._receiver.next_offset(message.meta.index)
+        received = self._receiver.next_offset(message.meta)
         reply = SnapshotReply(state.term, message.meta.index, received, installed, message.round)
         if installed:
             state.send_after(sender, reply)

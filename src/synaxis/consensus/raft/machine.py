@@ -173,7 +173,7 @@ class Raft:
         progress = self._leadership.replication.peers.get(peer)
         if progress is not None:
             progress.probe()
-        elif peer == self._state.leader:
+        elif peer == self._state.leader and self._state.role is not Role.LEADER:
             self._election.lose_leader(now)
 
     def persisted(self, mark: PersistMark, now: Instant) -> None:
@@ -258,7 +258,7 @@ class Raft:
         state.log.check_invariants()
         state.durability.check_invariants(state.log)
         leads = state.role is Role.LEADER
-        state.membership.check_invariants(state.log.commit_index if leads else None)
+        state.membership.check_invariants(state.log.commit_index if self.ready else None)
         self._leadership.replication.check_invariants()
         assert state.term >= state.log.last_term
         assert leads == (state.leader == state.node_id)

@@ -5,7 +5,8 @@ no longer when that entry is truncated. Every change of the voters goes through 
 (4.3): majorities of the old and of the new voters are needed until the leader has committed the
 joint entry and appends the one that leaves it.
 
-Invariant: a leader has at most one entry of the history above its commit index.
+Invariant: a leader that has committed an entry of its term has at most one configuration above
+its commit index.
 
 Sources: Ongaro, thesis 4.1-4.3; the single-server bug he reported on raft-dev (no change before
 an entry of the leader's own term is committed).
@@ -158,7 +159,7 @@ class Membership:
     def check_invariants(self, leader_commit_index: LogIndex | None) -> None:
         """Assert the shape of the history and of the configurations.
 
-        A follower's commit index may lag behind two changes, a leader's (given) may not.
+        The commit index is given by a leader that knows it; any other may lag behind two changes.
         """
         indexes = [index for index, _ in self._history]
         assert indexes == sorted(set(indexes)), indexes

@@ -11,7 +11,6 @@ import google_crc32c
 
 from synaxis.consensus.raft.messages import InstallSnapshot
 from synaxis.effects import Snapshot, SnapshotMeta
-from synaxis.ids import LogIndex
 
 __all__ = ["SnapshotReceiver", "SnapshotSender"]
 
@@ -62,9 +61,9 @@ class SnapshotReceiver:
         self._meta: SnapshotMeta | None = None
         self._data = bytearray()
 
-    def next_offset(self, index: LogIndex) -> int:
-        """Return how many bytes of the snapshot at ``index`` have arrived."""
-        return len(self._data) if self._meta is not None and self._meta.index == index else 0
+    def next_offset(self, meta: SnapshotMeta) -> int:
+        """Return how many bytes of the snapshot that ``meta`` describes have arrived."""
+        return len(self._data) if self._meta == meta else 0
 
     def accept(self, message: InstallSnapshot) -> Snapshot | None:
         """Take a chunk; returns the snapshot when it is complete and its checksum is right."""
@@ -72,8 +71,10 @@ class SnapshotReceiver:
         if meta.size > self._bytes_max:
             return None
         if self._meta != meta:
-            if self._meta is not None and meta.index < self._meta.index:
-                return None  # a late chunk of an older snapshot
+            if message.offset > 0:
+                return None
+            # Also when ours is newer: the leader that sent it may be gone, and would never
+            # send the rest.
             self._meta, self._data = meta, bytearray()
         if message.offset != len(self._data):
             return None
