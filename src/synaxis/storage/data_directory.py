@@ -13,18 +13,15 @@ import fcntl
 import os
 import secrets
 import stat
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self, TypeVar
 
 import msgspec
 import orjson
 
 from synaxis.errors import IdentityMismatch, StorageCorrupt, StorageError
-from synaxis.ids import GroupId, NodeId
-from synaxis.ports import RecoveredGroup
+from synaxis.ids import NodeId
 from synaxis.storage.files import OsDirectory
-from synaxis.storage.write_ahead_log import WalOptions, WriteAheadLog
 
 __all__ = ["FREE_BYTES_MIN", "DataDirectory", "Identity"]
 
@@ -36,7 +33,9 @@ _IDENTITY = "identity.json"
 _LOCK = "lock"
 _WAL = "wal"
 _DISK_ID_BYTES = 16
-_FOREIGN_FILES_ALLOWED = {_LOCK, "lost+found"}
+_FOREIGN_FILES_ALLOWED = {_LOCK, _WAL, "lost+found"}
+
+Bootstrap = TypeVar("Bootstrap")
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,8 +45,8 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     cluster_id: str
     node_id: NodeId
     disk_id: str
-    bootstrap_members: tuple[NodeId, ...] = ()
-    """Members that the cluster was started with; empty for a node that joined later."""
+    bootstrap: Any = None
+    """How the cluster was founded, as plain values; means nothing here."""
     peer_disks: dict[NodeId, str] = {}
     """Disk id of every peer that was ever met and not forgotten."""
     log_begun: bool = False
@@ -68,7 +67,7 @@ class DataDirectory:
         path: Path | str,
         node_id: NodeId,
         cluster_id: str | None = None,
-        bootstrap_members: Sequence[NodeId] = (),
+        bootstrap: object = None,
         free_bytes_min: int = FREE_BYTES_MIN,
     ) -> "DataDirectory":
         """Open the directory, or make one.
@@ -77,7 +76,8 @@ class DataDirectory:
             path: made with mode 0700 if missing.
             node_id: must be the one that the directory was made for.
             cluster_id: likewise; None takes the stored one, or a random one if there is none.
-            bootstrap_members: remembered when the directory is made, ignored later.
+            bootstrap: a struct that is remembered when the directory is made, and ignored
+                later; see ``bootstrap_of``.
             free_bytes_min: less free space is refused.
 
         Raises:
@@ -92,6 +92,7 @@ class DataDirectory:
             if _IDENTITY in directory.names():
                 identity = _load(directory, path)
                 _check(identity, path, node_id, cluster_id)
+                _require_log(identity, path)
             else:
                 _require_empty(directory, path)
                 identity = Identity(
@@ -99,13 +100,25 @@ class DataDirectory:
                     cluster_id=cluster_id or secrets.token_hex(_DISK_ID_BYTES),
                     node_id=node_id,
                     disk_id=secrets.token_hex(_DISK_ID_BYTES),
-                    bootstrap_members=tuple(bootstrap_members),
+                    bootstrap=msgspec.to_builtins(bootstrap),
                 )
+                OsDirectory.create(path / _WAL)
                 _save(directory, identity)
         except BaseException:
             os.close(lock)
             raise
-        return cls(path, lock, identity)
+        opened = cls(path, lock, identity)
+        opened._note_log()
+        return opened
+
+    @staticmethod
+    def bootstrap_of(path: Path | str, type_: type[Bootstrap]) -> Bootstrap | None:
+        """Return what the directory at ``path`` was made with, or None if it is new."""
+        path = Path(path)
+        if not (path / _IDENTITY).exists():
+            return None
+        stored = _load(OsDirectory(path), path).bootstrap
+        return None if stored is None else msgspec.convert(stored, type_)
 
     @property
     def path(self) -> Path:
@@ -133,32 +146,9 @@ class DataDirectory:
         return _free_bytes(self._path)
 
     @property
-    def wal_directory(self) -> OsDirectory:
-        """The log's directory, made if missing."""
-        return OsDirectory.create(self._path / _WAL)
-
-    def open_log(
-        self, options: WalOptions | None = None
-    ) -> tuple[WriteAheadLog, dict[GroupId, RecoveredGroup]]:
-        """Open the node's log; see ``WriteAheadLog.open``.
-
-        Raises:
-            StorageError: also when the log that once was here is gone.
-        """
-        directory = self.wal_directory
-        if self._identity.log_begun and not directory.names():
-            message = (
-                f"{directory.path} is empty although this node has written a log there; a node "
-                "that forgot its votes must not come back: remove it from the cluster, empty "
-                f"{self._path} and let it join under a new node id"
-            )
-            raise StorageError(message)
-        log, recovered = WriteAheadLog.open(
-            directory, self._identity.cluster_id, self._identity.node_id, options
-        )
-        if not self._identity.log_begun:
-            self._update(log_begun=True)
-        return log, recovered
+    def wal(self) -> OsDirectory:
+        """The log's directory."""
+        return OsDirectory(self._path / _WAL)
 
     def remember_peer(self, node_id: NodeId, disk_id: str) -> None:
         """Note durably which disk a peer has; repeating it costs nothing.
@@ -171,6 +161,7 @@ class DataDirectory:
         else:
             known = self._identity.peer_disks.get(node_id)
         if known is None:
+            self._note_log()
             self._update(peer_disks={**self._identity.peer_disks, node_id: disk_id})
         elif known != disk_id:
             message = (
@@ -197,6 +188,10 @@ class DataDirectory:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def _note_log(self) -> None:
+        if not self._identity.log_begun and self.wal.names():
+            self._update(log_begun=True)
 
     def _update(self, **changes: object) -> None:
         identity = msgspec.structs.replace(self._identity, **changes)
@@ -241,6 +236,8 @@ def _require_space(path: Path, free_bytes_min: int) -> None:
 
 def _require_empty(directory: OsDirectory, path: Path) -> None:
     foreign = [name for name in directory.names() if name not in _FOREIGN_FILES_ALLOWED]
+    if (path / _WAL).is_dir():
+        foreign += OsDirectory(path / _WAL).names()
     if foreign:
         message = (
             f"{path} holds {foreign[0]!r} but no {_IDENTITY}: it is no data directory, or a "
@@ -250,6 +247,17 @@ def _require_empty(directory: OsDirectory, path: Path) -> None:
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         # Made by someone else, empty, and ours from now on.
         path.chmod(0o700)
+
+
+def _require_log(identity: Identity, path: Path) -> None:
+    log = OsDirectory.create(path / _WAL)
+    if identity.log_begun and not log.names():
+        message = (
+            f"{log.path} is empty although this node has written a log there; a node that forgot "
+            f"its votes must not come back: remove it from the cluster, empty {path} and let it "
+            "join under a new node id"
+        )
+        raise StorageError(message, path=str(log.path))
 
 
 def _load(directory: OsDirectory, path: Path) -> Identity:

@@ -26,6 +26,9 @@ __all__ = ["BATCH_ITEMS_MAX", "GroupCommit"]
 BATCH_ITEMS_MAX = 4096
 """Submissions per write: bounds how long the callbacks of one batch hold the loop."""
 
+SEGMENTS_MAX = 4
+"""More live segments than this, and a group that has been quiet for long is told to snapshot."""
+
 Done = Callable[[], None]
 Observe = Callable[[float, int], None]
 
@@ -50,18 +53,19 @@ class GroupCommit:
             loop: where callbacks run.
             on_failure: called once, on the loop, when the disk has failed.
             observe: called on the loop with the seconds that a batch took on the disk, and the
-                number of submissions in it.
+                number of bytes in it.
         """
         self._wal = wal
         self._loop = loop
         self._on_failure = on_failure
         self._observe = observe
         # Shared with the writer; every access is one operation that the interpreter locks.
-        self._submitted: deque[tuple[GroupId, Persist | None, Done]] = deque()
+        self._submitted: deque[tuple[GroupId, Persist, Done]] = deque()
         self._idle = True
         self._wake: SimpleQueue[None] = SimpleQueue()
         self._stop = False
-        self._failed = False
+        self.pinning_group: GroupId | None = None
+        """The group whose next snapshot would free the oldest of too many segments."""
         self._finished: asyncio.Future[None] = loop.create_future()
         self._thread = threading.Thread(target=self._run, name="synaxis-log-writer", daemon=True)
         self._thread.start()
@@ -77,11 +81,6 @@ class GroupCommit:
         if self._idle:
             self._idle = False
             self._wake.put(None)
-
-    def mark_repaired(self, group: GroupId, done: Done) -> None:
-        """Note durably that ``group`` has been repaired, then call ``done`` on the loop."""
-        self._submitted.append((group, None, done))
-        self._wake.put(None)
 
     async def aclose(self) -> None:
         """Write everything submitted so far, call its callbacks, close the log."""
@@ -124,16 +123,16 @@ class GroupCommit:
         dones = []
         for _ in range(count):
             group, persist, done = popleft()
-            if persist is None:
-                wal.mark_repaired(group)
-            else:
-                wal.append(group, persist)
+            wal.append(group, persist)
             dones.append(done)
         batch = wal.take()
         assert batch is not None, "count is positive"
-        started = perf_counter()
+        size, started = wal.bytes_written, perf_counter()
         wal.write(batch)
-        self._call_on_loop(self._deliver, dones, perf_counter() - started)
+        seconds = perf_counter() - started
+        many = wal.segment_count > SEGMENTS_MAX
+        self.pinning_group = wal.oldest_pinning_group() if many else None
+        self._call_on_loop(self._deliver, dones, seconds, wal.bytes_written - size)
 
     def _call_on_loop(self, callback: Callable[..., None], *args: object) -> None:
         try:
@@ -144,14 +143,13 @@ class GroupCommit:
 
     # -- back on the loop ---------------------------------------------------------------------
 
-    def _deliver(self, dones: list[Done], seconds: float) -> None:
+    def _deliver(self, dones: list[Done], seconds: float, size: int) -> None:
         if self._observe is not None:
-            self._observe(seconds, len(dones))
+            self._observe(seconds, size)
         for done in dones:
             done()
 
     def _fail(self, error: StorageError) -> None:
-        self._failed = True
         self._on_failure(error)
 
     def _finish(self) -> None:

@@ -75,8 +75,7 @@ class RecordType(IntEnum):
     """``detail`` is 1 if the entries above the snapshot stay valid, 0 if they are void."""
     ENTRY = 4
     """``detail`` is the EntryKind."""
-    REPAIRED = 5
-    SEAL = 6
+    SEAL = 5
     """Says nothing itself; its presence proves that what precedes it was durable."""
 
 

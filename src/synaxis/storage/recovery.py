@@ -31,8 +31,8 @@ class Tail(NamedTuple):
     batch: int
     """Number of the last batch."""
     rolling: int
-    torn: bool
-    """Whether the file is longer than ``length``."""
+    sealed: bool
+    """Whether the file ends with a batch that says nothing: all others were surely synced."""
 
 
 class Recovery(NamedTuple):
@@ -57,7 +57,7 @@ class _Reader:
         self.segments: list[Segment] = []
         self.obsolete: list[str] = []
         self.damaged: list[str] = []
-        self.tail = Tail(0, 0, 0, torn=False)
+        self.tail = Tail(0, 0, 0, sealed=False)
 
     def read_all(self) -> None:
         numbers = [segment_number(name) for name in self._directory.names()]
@@ -88,7 +88,8 @@ class _Reader:
         segment = Segment(number, scan.length)
         segment.last_index = self.replay.last_index
         self.segments.append(segment)
-        self.tail = Tail(scan.length, scan.batch, scan.rolling, scan.length < len(content))
+        sealed = scan.sealed and scan.length == len(content)
+        self.tail = Tail(scan.length, scan.batch, scan.rolling, sealed)
 
     def _scan(
         self,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from synaxis.effects import Entry, EntryKind, HardState, Snapshot, SnapshotMeta
-from synaxis.ids import GroupId, LogIndex, NodeId, Term
+from synaxis.ids import GroupId, LogIndex, Term
 from synaxis.ports import RecoveredGroup
 from synaxis.storage.records import Record, RecordType
 from synaxis.storage.scan import Loss
@@ -94,10 +94,11 @@ class _Group:
         self._log_known = self.hard_state_known = False
 
     def put_hard_state(self, hard_state: HardState) -> None:
-        # A copy may be older (a segment's beginning repeats it) but never contradicts.
-        if _rank(hard_state) >= _rank(self.hard_state):
-            self.hard_state = hard_state
+        self.hard_state = hard_state
         self.hard_state_known = True
+        if hard_state.repair_after:
+            # The consensus machine has taken note of the damage in a state of its own.
+            self.damaged = False
 
     def put_entry(self, entry: Entry) -> None:
         self._run.put(entry)
@@ -177,9 +178,10 @@ class Replay:
             complete: whether the whole second copy could be read.
         """
         group = self._group(name)
-        known = group.hard_state_known or complete
-        group.put_hard_state(hard_state)
-        group.hard_state_known = known
+        if complete:
+            group.put_hard_state(hard_state)
+        elif _rank(hard_state) > _rank(group.hard_state):
+            group.hard_state = hard_state
 
     def finish(
         self, load: Callable[[GroupId, SnapshotMeta], Snapshot | None]
@@ -220,20 +222,13 @@ def _apply(group: _Group, record: Record) -> None:
     if record.type is RecordType.ENTRY:
         group.put_entry(_entry_of(record))
     elif record.type is RecordType.HARD_STATE:
-        group.put_hard_state(_hard_state_of(record))
+        group.put_hard_state(msgspec.msgpack.decode(record.payload, type=HardState))
     elif record.type is RecordType.SNAPSHOT:
         meta = msgspec.msgpack.decode(record.payload, type=SnapshotMeta)
         group.put_marker(meta, keeps_entries=bool(record.detail))
-    elif record.type is RecordType.REPAIRED:
-        group.damaged = False
 
 
 def _entry_of(record: Record) -> Entry:
     return Entry(
         LogIndex(record.log_index), Term(record.term), EntryKind(record.detail), record.payload
     )
-
-
-def _hard_state_of(record: Record) -> HardState:
-    voted_for = NodeId(record.payload.decode()) if record.detail else None
-    return HardState(Term(record.term), voted_for)

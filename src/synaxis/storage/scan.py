@@ -53,6 +53,8 @@ class ScanResult(NamedTuple):
     """Number of the last batch."""
     rolling: int
     """Rolling CRC at ``length``."""
+    sealed: bool
+    """Whether the last batch is a single SEAL."""
 
 
 class _Scan:
@@ -72,6 +74,7 @@ class _Scan:
         """Values that the CRC of the last record may have had; empty: unknown."""
         self._batch_rolling = rolling or 0
         self._batch_found = 0
+        self._sealed = False
         self._found: list[Record | Loss] = []
 
     def run(self) -> ScanResult:
@@ -96,7 +99,9 @@ class _Scan:
                 self._skip_to_next_record()
             else:
                 self._lose(intact)
-        return ScanResult(self._found, self._batch_start, self._batch - 1, self._batch_rolling)
+        return ScanResult(
+            self._found, self._batch_start, self._batch - 1, self._batch_rolling, self._sealed
+        )
 
     def _accept(self, header: Header) -> bool:
         stored = stored_crc(self._bytes, self._at, header)
@@ -116,6 +121,9 @@ class _Scan:
         self._rolling = rolling
         self._at += record_size(header.length)
         if header.ends_batch:
+            self._sealed = (
+                header.type is RecordType.SEAL and len(self._found) == self._batch_found + 1
+            )
             self._batch_start = self._at
             self._batch = header.batch + 1
             self._batch_rolling = rolling[0]

@@ -64,8 +64,7 @@ class WalOptions:
 class WalBatch(NamedTuple):
     """What becomes durable together."""
 
-    items: list[tuple[GroupId, Persist | None]]
-    """None: the group has been repaired."""
+    items: list[tuple[GroupId, Persist]]
 
 
 class _Group:
@@ -84,6 +83,14 @@ class _Group:
     @property
     def snapshot_index(self) -> int:
         return self.markers[-1].index if self.markers else 0
+
+    def set_hard_state(self, hard_state: HardState) -> Record:
+        self.hard_state = hard_state
+        if hard_state.repair_after:
+            # From here on the consensus machine's own state carries the damage.
+            self.damaged = False
+        payload = msgspec.msgpack.encode(hard_state)
+        return Record(RecordType.HARD_STATE, self.number, term=hard_state.term, payload=payload)
 
     def state_record(self) -> Record:
         marker = self.markers[-1] if self.markers else None
@@ -108,8 +115,10 @@ class WriteAheadLog:
         self._seed = 0
         self._batch = 0
         self._rolling = 0
-        self._pending: list[tuple[GroupId, Persist | None]] = []
+        self._pending: list[tuple[GroupId, Persist]] = []
         self._usable = True
+        self.bytes_written = 0
+        """Bytes written to segments since the log was opened."""
 
     @classmethod
     def open(
@@ -150,10 +159,6 @@ class WriteAheadLog:
     def append(self, group: GroupId, persist: Persist) -> None:
         """Add to the batch that the next ``take`` returns. No I/O."""
         self._pending.append((group, persist))
-
-    def mark_repaired(self, group: GroupId) -> None:
-        """Note that a leader has replaced what the group lost; durable like an ``append``."""
-        self._pending.append((group, None))
 
     def take(self) -> WalBatch | None:
         """Return everything appended since the last call, or None."""
@@ -221,14 +226,9 @@ class WriteAheadLog:
         last_index: dict[GroupId, int] = {}
         for name, persist in batch.items:
             group = self._groups.get(name) or self._new_group(name, records)
-            if persist is None:
-                group.damaged = False
-                records.append(Record(RecordType.REPAIRED, group.number))
-                continue
-            hard_state = persist.hard_state
-            if hard_state is not None and hard_state != group.hard_state:
-                votes[name] = group.hard_state = hard_state
-                records.append(_hard_state_record(group.number, hard_state))
+            if persist.hard_state is not None and persist.hard_state != group.hard_state:
+                votes[name] = persist.hard_state
+                records.append(group.set_hard_state(persist.hard_state))
             if persist.snapshot is not None:
                 self._add_snapshot(group, persist.snapshot, records)
                 snapshots.append(group)
@@ -334,6 +334,7 @@ class WriteAheadLog:
         encoded = self._encode(records, prefix)
         self._file.write(encoded)
         self._file.sync()
+        self.bytes_written += len(encoded)
 
     def _encode(self, records: list[Record], prefix: bytes) -> bytes:
         """Return the next batch of the active segment and count it as written."""
@@ -403,17 +404,21 @@ class WriteAheadLog:
         self._settle()
 
     def _continue(self, segments: list[Segment], tail: Tail) -> None:
-        """Go on in the last segment, after cutting off a torn tail."""
+        """Go on in the last segment.
+
+        Its last batch may only be in the page cache: the process was killed before the sync,
+        or the sync failed and the kernel calls the pages clean all the same. So the segment is
+        copied, without a torn tail, into a new file that is synced before it takes the name.
+        """
         for segment in segments:
             self._segments.add(segment)
         active = self._segments.active
         name = segment_name(active.number)
-        if tail.torn:
-            self._directory.truncate(name, tail.length)
+        if not tail.sealed:
+            self._directory.replace(name, self._directory.read(name)[: tail.length])
         self._seed = segment_seed(self._owner, active.number)
         self._batch, self._rolling = tail.batch, tail.rolling
         self._file = self._directory.append(name)
-        # The sync also covers what was read above: a killed process may have left it unsynced.
         # The states give every group its number, also one that only the vote file knew.
         self._write_records([*self._states(), _SEAL])
 
@@ -444,13 +449,6 @@ class WriteAheadLog:
             for marker in group.markers
         }
         self._snapshots.remove_all_but(kept)
-
-
-def _hard_state_record(number: int, hard_state: HardState) -> Record:
-    vote = hard_state.voted_for
-    payload = b"" if vote is None else vote.encode()
-    detail = 0 if vote is None else 1
-    return Record(RecordType.HARD_STATE, number, 0, hard_state.term, detail, payload)
 
 
 def _entry_record(number: int, entry: Entry) -> Record:
