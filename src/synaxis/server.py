@@ -11,6 +11,7 @@ import socket
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from ssl import SSLContext
 
 import structlog
 from aiohttp import web
@@ -217,11 +218,11 @@ def _listen(address: Address, resources: contextlib.ExitStack) -> socket.socket:
 
 
 async def _site(
-    application: web.Application, bound: socket.socket, context: object
+    application: web.Application, bound: socket.socket, context: SSLContext | None
 ) -> web.AppRunner:
     runner = web.AppRunner(application, access_log=None, keepalive_timeout=75, shutdown_timeout=1)
     await runner.setup()
-    await web.SockSite(runner, bound, ssl_context=context).start()  # type: ignore[arg-type]  # SSLContext or None
+    await web.SockSite(runner, bound, ssl_context=context).start()
     return runner
 
 
@@ -235,13 +236,13 @@ def _wal_options(settings: Settings) -> WalOptions:
     return settings.wal_options()
 
 
-def _api_tls(settings: Settings) -> object:
+def _api_tls(settings: Settings) -> SSLContext | None:
     if settings.tls_cert is None or settings.tls_key is None:
         return None
     return tls.server_side(settings.tls_cert, settings.tls_key)
 
 
-def _peer_server_tls(settings: Settings) -> object:
+def _peer_server_tls(settings: Settings) -> SSLContext | None:
     files = (settings.peer_ca, settings.peer_cert, settings.peer_key)
     authority, certificate, key = files
     if authority is None or certificate is None or key is None:
@@ -249,7 +250,7 @@ def _peer_server_tls(settings: Settings) -> object:
     return tls.peer_side(authority, certificate, key)
 
 
-def _peer_client_tls(settings: Settings) -> tls.ssl.SSLContext | None:
+def _peer_client_tls(settings: Settings) -> SSLContext | None:
     authority, certificate, key = settings.peer_ca, settings.peer_cert, settings.peer_key
     if authority is None or certificate is None or key is None:
         return None

@@ -170,13 +170,14 @@ class ClientConnection:
     def _dispatch_rare(self, request: ClientMessage, arrived: Instant) -> None:
         match request:
             case KeepAlive(number, group, session):
-                reminder = (number, KeepAlive, arrived)
-                self._driver.keep_alive(group, session, (self._answer, reminder))
+                self._driver.keep_alive(
+                    group, session, (self._answer, (number, KeepAlive, arrived))
+                )
                 self._open_requests += 1
                 self._gateway.speakers[session] = self
             case Query(number, group, query, stale):
-                reminder = (number, type(query), arrived)
-                self._driver.query(group, query, (self._answer, reminder), stale=stale)
+                handle = (self._answer, (number, type(query), arrived))
+                self._driver.query(group, query, handle, stale=stale)
                 self._open_requests += 1
             case Watch():
                 applied = self._node.replicas[request.group].applied_index

@@ -170,7 +170,7 @@ class Gateway(NodeListener):
             status.members.voters,
             status.members.outgoing,
             status.members.learners,
-            dict(status.match),
+            {str(node): index for node, index in status.match.items()},
             len(replica.sessions.by_id),
         )
 

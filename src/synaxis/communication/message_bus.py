@@ -5,9 +5,11 @@ from collections.abc import Callable
 
 import aiohttp
 import msgspec
+import structlog
 from aiohttp import web
 
 from synaxis.communication.peer_link import LinkConfig, PeerLink
+from synaxis.errors import ProtocolViolation
 from synaxis.ids import GroupId, NodeId
 from synaxis.wire.peer import (
     Envelope,
@@ -19,6 +21,8 @@ from synaxis.wire.peer import (
 )
 
 __all__ = ["BusEvents", "MessageBus"]
+
+log = structlog.stdlib.get_logger("synaxis.bus")
 
 _ENCODER = msgspec.msgpack.Encoder()
 _HELLO = msgspec.msgpack.Decoder(PeerHello)
@@ -117,7 +121,8 @@ class MessageBus:
                 hello = await self._receive_hello(socket)
             if hello is not None:
                 await self._listen(socket, hello.node_id)
-        except (TimeoutError, msgspec.DecodeError, ConnectionError):
+        except (TimeoutError, msgspec.DecodeError, ConnectionError, ProtocolViolation) as error:
+            log.warning("peer link closed", remote=request.remote, reason=str(error))
             await socket.close(code=aiohttp.WSCloseCode.PROTOCOL_ERROR)
         finally:
             self._inbound.discard(socket)

@@ -6,8 +6,8 @@ repeats what matters and old messages only hurt.
 """
 
 import asyncio
-from ssl import SSLContext
 from collections.abc import Callable
+from ssl import SSLContext
 from typing import Protocol
 
 import aiohttp

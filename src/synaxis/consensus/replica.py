@@ -290,6 +290,12 @@ class Replica:
         session = self.sessions.by_id.get(number)
         if session is None:
             return CachedReply(self.applied_index, rank, _SESSION_EXPIRED)
+        return self._apply_in(session, proposal, rank, now)
+
+    def _apply_in(
+        self, session: Session, proposal: Proposal, rank: int, now: LogTime
+    ) -> CachedReply | None:
+        sequence = proposal.sequence
         session.acknowledge(proposal.acked, proposal.acked_above)
         replies = session.replies
         if sequence in replies:
@@ -298,7 +304,7 @@ class Replica:
         if refused is not None:
             return CachedReply(self.applied_index, rank, refused)
         replies[sequence] = None
-        body = self.machine.apply(number, sequence, command, now)
+        body = self.machine.apply(proposal.session, sequence, proposal.command, now)
         if body is None:
             return None
         cached = replies[sequence] = CachedReply(self.applied_index, rank, body)
@@ -522,7 +528,7 @@ def _batch_decoder(machine: StateMachine) -> msgspec.msgpack.Decoder[Batch]:
     """Return a decoder of batches whose commands are those of the replica and ``machine``."""
     command = OpenSession | CloseSession | ExpireSessions
     for each in machine.command_types:
-        command |= each  # type: ignore[assignment]  # a union built at run time
+        command |= each
     proposal = msgspec.defstruct(
         "Proposal",
         [
@@ -555,7 +561,7 @@ def _with_typed_replies(
         return saved
     union = Refused | SessionOpened | SessionClosed
     for each in reply_types:
-        union |= each  # type: ignore[assignment]  # a union built at run time
+        union |= each
     replies = [
         (sequence, reply and CachedReply(*_typed(reply, union)))
         for sequence, reply in saved.replies

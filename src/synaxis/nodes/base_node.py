@@ -91,10 +91,10 @@ class BaseNode:
         self._rebalancer = Rebalancer(
             config.node_id, self.replicas, self.cluster, bootstrap.replication_factor
         )
+        self._durability = durability
         self._beats = 0
         self._registering: set[NodeId] = set()
         self._ever_up = False
-        self._tasks: asyncio.TaskGroup | None = None
 
     def _build(self, group: GroupId, recovered: RecoveredGroup) -> Replica:
         config = self.config
@@ -197,6 +197,10 @@ class BaseNode:
         self._register(record)
         for group in self._rebalancer.step(self.driver.now()):
             self.driver.touch(group)
+        pinning = self._durability.pinning_group
+        if pinning is not None:
+            self.replicas[pinning].snapshot_soon()
+            self.driver.touch(pinning)
 
     def record(self) -> NodeRecord:
         """Return how this node describes itself."""
@@ -285,6 +289,11 @@ class BaseNode:
         status = self.replicas[group].status()
         log.info("leadership", group=group, leader=status.leader, term=status.term)
         self.listener.leadership(group)
+
+    def broken(self, error: Exception) -> None:
+        """Stop: a rule of this node failed."""
+        log.critical("a rule failed; the node stops", exc_info=error)
+        self.listener.fatal(SynaxisError(f"internal error: {error!r}"))
 
     def _follow_members(self) -> None:
         """Keep links to exactly the present members."""

@@ -9,14 +9,15 @@ promises leave when the disk has answered.
 
 import asyncio
 from collections.abc import Callable
-from functools import partial
-from typing import Any, Protocol
+from functools import partial, wraps
+from typing import Any, Protocol, TypeVar
 
 import msgspec
 
 from synaxis.consensus.commands import Proposal
 from synaxis.consensus.replica import Replica
 from synaxis.effects import Effects, Persist, Reply
+from synaxis.errors import ProtocolViolation
 from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, SessionId
 from synaxis.wire.peer import PeerFrame
 
@@ -30,6 +31,11 @@ TICK_MS_MIN = 2
 
 class Durability(Protocol):
     """Where persists go; calls ``done`` in order, on the loop, once durable."""
+
+    @property
+    def pinning_group(self) -> GroupId | None:
+        """The group whose snapshot would free disk space, if that is wanted."""
+        ...
 
     def submit(self, group: GroupId, persist: Persist, done: Callable[[], None]) -> None:
         """Make ``persist`` durable."""
@@ -60,6 +66,29 @@ class Observer(Protocol):
     def leadership(self, group: GroupId) -> None:
         """Another node leads ``group`` now, or nobody."""
         ...
+
+    def broken(self, error: Exception) -> None:
+        """A rule failed: the node must not go on (a swallowed error would let replicas drift)."""
+        ...
+
+
+Input = TypeVar("Input", bound=Callable[..., None])
+
+
+def _stops_the_node(method: Input) -> Input:
+    """Make ``method`` the boundary of all rules: what fails in them stops the node."""
+
+    @wraps(method)
+    def guarded(self: "NodeDriver", *args: Any) -> None:  # noqa: ANN401  # any input
+        try:
+            method(self, *args)
+        except ProtocolViolation:
+            raise
+        except Exception as error:  # noqa: BLE001  # see Observer.broken
+            self.stop()
+            self._observer.broken(error)  # a method in all but place
+
+    return guarded  # type: ignore[return-value]  # the same signature
 
 
 class _Runtime:
@@ -115,6 +144,7 @@ class NodeDriver:
 
     # --- inputs -----------------------------------------------------------------------------
 
+    @_stops_the_node
     def deliver(self, sender: NodeId, frame: PeerFrame) -> None:
         """Hand the messages of a peer's frame to their groups."""
         now = self.now()
@@ -172,20 +202,24 @@ class NodeDriver:
             self._loop.call_soon(self._drain)
         self._marked.append(runtime)
 
+    @_stops_the_node
     def _drain(self) -> None:
         marked, self._marked = self._marked, []
         for runtime in marked:
             runtime.marked = False
             if self._stopped:
                 return
-            self._execute(runtime, runtime.replica.take_effects())
-            log = runtime.replica.log
-            if log.leader != runtime.leader or log.ready != runtime.serving:
-                runtime.leader, runtime.serving = log.leader, log.ready
-                self._observer.leadership(runtime.replica.group)
-            runtime.wake_at = runtime.replica.deadline()
-            if self._timer is None or runtime.wake_at < self._timer_at:
-                self._arm(runtime.wake_at)
+            self._drain_one(runtime)
+
+    def _drain_one(self, runtime: _Runtime) -> None:
+        self._execute(runtime, runtime.replica.take_effects())
+        log = runtime.replica.log
+        if log.leader != runtime.leader or log.ready != runtime.serving:
+            runtime.leader, runtime.serving = log.leader, log.ready
+            self._observer.leadership(runtime.replica.group)
+        runtime.wake_at = runtime.replica.deadline()
+        if self._timer is None or runtime.wake_at < self._timer_at:
+            self._arm(runtime.wake_at)
 
     def _execute(self, runtime: _Runtime, effects: Effects) -> None:
         group = runtime.replica.group
@@ -210,6 +244,7 @@ class NodeDriver:
         if effects.events:
             self._observer.publish(group, effects.events)
 
+    @_stops_the_node
     def _durable(self, runtime: _Runtime, persist: Persist) -> None:
         if self._stopped:
             return
@@ -230,6 +265,7 @@ class NodeDriver:
         self._timer_at = at
         self._timer = self._loop.call_later(delay_ms / 1000, self._tick)
 
+    @_stops_the_node
     def _tick(self) -> None:
         self._timer = None
         now = self.now()

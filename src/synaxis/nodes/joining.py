@@ -31,26 +31,31 @@ async def ask_to_join(url: str, node_id: NodeId, peer_address: str, api_key: str
         for _ in range(ATTEMPTS):
             try:
                 facts = await _get(session, f"{target}/v1/cluster")
-                target = facts["leader_url"] or target
+                target = facts.leader_url or target
                 body = orjson.dumps({"node_id": node_id, "peer_address": peer_address})
                 async with session.post(f"{target}/v1/cluster/join", data=body) as answer:
                     await _raise_for(answer)
-                return msgspec.convert(facts["bootstrap"], Bootstrap)
             except SynaxisError as error:
                 if not error.retryable or error.code == "membership_refused":
                     raise
                 failure = error
-            except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError) as error:
                 failure = error
+            else:
+                return facts.bootstrap
             await asyncio.sleep(PAUSE_S)
     raise ConnectionFailed(f"cannot join by {url}: {failure}")
 
 
-async def _get(session: aiohttp.ClientSession, url: str) -> dict[str, object]:
+class _Facts(msgspec.Struct):
+    bootstrap: Bootstrap
+    leader_url: str
+
+
+async def _get(session: aiohttp.ClientSession, url: str) -> _Facts:
     async with session.get(url) as answer:
         await _raise_for(answer)
-        facts: dict[str, object] = orjson.loads(await answer.read())
-        return facts
+        return msgspec.json.decode(await answer.read(), type=_Facts)
 
 
 async def _raise_for(answer: aiohttp.ClientResponse) -> None:
