@@ -1,0 +1,374 @@
+"""A simulated client: one session, requests that are repeated until answered, a lease it trusts.
+
+A request is sent to the node believed to lead; without an answer in time it goes, with the same
+(session, sequence), to the next node. A client gives a request up only when it dies or when its
+session is gone; the outcome is then unknown to it. What a client does is a generator that yields
+either a pause in microseconds or a ``Pending`` to wait for.
+"""
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from random import Random
+from typing import Any
+
+import msgspec
+
+from synaxis.consensus.commands import (
+    CloseSession,
+    OpenSession,
+    Proposal,
+    SessionAlive,
+    SessionOpened,
+)
+from synaxis.effects import Refused
+from synaxis.ids import Sequence, SessionId
+from synaxis.simulation.coverage import Coverage
+from synaxis.simulation.history import Operation
+from synaxis.simulation.kernel import MICROSECONDS_PER_MILLISECOND, Kernel
+from synaxis.simulation.network import Network
+
+__all__ = ["LEASE_MARGIN", "Ask", "AskKind", "Client", "ClientConfig", "Pending", "Script", "Told"]
+
+LEASE_MARGIN = 0.8
+"""A client trusts its session for this part of the TTL after the last keep-alive it *sent*."""
+
+SESSION_GONE = frozenset({"session_expired"})
+TRY_ELSEWHERE = frozenset({"not_leader", "overloaded", "no_quorum", "outcome_unknown"})
+
+
+class AskKind:
+    """What a client may ask of a node."""
+
+    PROPOSE = 0
+    QUERY = 1
+    STALE_QUERY = 2
+    KEEP_ALIVE = 3
+
+
+class Ask(msgspec.Struct, frozen=True, gc=False):
+    """A request on its way to a node."""
+
+    id: int
+    kind: int
+    payload: Any
+
+
+class Told(msgspec.Struct, frozen=True, gc=False):
+    """The answer. ``position`` is the simulator's own note: how many calls a read had seen."""
+
+    id: int
+    index: int
+    rank: int
+    body: msgspec.Struct
+    position: int
+
+
+@dataclass(slots=True)
+class ClientConfig:
+    """How clients of a run behave. Times in microseconds unless named otherwise."""
+
+    ttl_ms: int = 3_000
+    attempt_timeout: int = 600_000
+    retry_delay: int = 30_000
+    think_max: int = 300_000
+    hold_max: int = 150_000
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A request that is not answered yet, or its answer."""
+
+    operation: Operation | None
+    kind: int
+    payload: Any
+    id: int = 0
+    first_sent_us: int = 0
+    attempt: int = 0
+    answered: bool = False
+    body: msgspec.Struct | None = None
+
+
+Script = Generator[int | Pending | tuple[Pending, int], Any, Any]
+
+
+@dataclass(slots=True)
+class _Session:
+    """The client's side of a session."""
+
+    id: SessionId
+    ttl_ms: int
+    next_sequence: int = 1
+    acked: int = 0
+    acked_above: set[int] = field(default_factory=set)
+    alive: bool = False
+
+
+class Client:
+    """One client. ``run`` starts a script; ``die`` ends everything at once."""
+
+    def __init__(  # noqa: PLR0913  the simulator's wiring
+        self,
+        kernel: Kernel,
+        network: Network,
+        name: str,
+        nodes: list[str],
+        config: ClientConfig,
+        random: Random,
+        coverage: Coverage,
+        history: list[Operation],
+    ) -> None:
+        self.kernel = kernel
+        self.network = network
+        self.name = name
+        self.nodes = nodes
+        self.config = config
+        self.random = random
+        self.coverage = coverage
+        self.history = history
+        self.session: _Session | None = None
+        self.sessions: dict[SessionId, _Session] = {}
+        self.trusted: dict[SessionId, int] = {}
+        """Until when a session is acted upon (us); shared with the monitor."""
+        self.dead = False
+        self.paused_until_us = 0
+        self.finished = False
+        self.completed = 0
+        self._target = random.choice(nodes)
+        self._pending: dict[int, Pending] = {}
+        self._next_id = 1
+        self._script: Script | None = None
+        self._waiting_for: tuple[Pending | None, int] = (None, 0)
+        self._steps = 0
+        network.attach(name, self._receive)
+
+    # --- running -----------------------------------------------------------------------------
+
+    def run(self, script: Script) -> None:
+        """Start ``script`` and the keep-alives."""
+        self._script = script
+        self.kernel.after(0, self._resume, self._steps, None)
+        self.kernel.after(self._keep_alive_interval(), self._keep_alive)
+
+    def die(self) -> None:
+        """Stop for ever; everything unanswered has an unknown outcome."""
+        self.dead = True
+        self.finished = True
+        self.coverage.hit("client.died")
+        self.coverage.hit("client.unknown", len(self._pending))
+        self._pending.clear()
+        self.network.detach(self.name)
+
+    def pause(self, duration: int) -> None:
+        """Do nothing for ``duration``: no keep-alive, no request, no answer is read."""
+        self.paused_until_us = self.kernel.now + duration
+
+    def _resume(self, step: int, value: Any) -> None:
+        if self.dead or step != self._steps or self._script is None:
+            return
+        if self.kernel.now < self.paused_until_us:
+            self.kernel.at(self.paused_until_us, self._resume, step, value)
+            return
+        self._steps += 1
+        try:
+            wanted = self._script.send(value)
+        except StopIteration:
+            self.finished = True
+            return
+        if isinstance(wanted, int):
+            self.kernel.after(wanted, self._resume, self._steps, None)
+            return
+        pending, patience = wanted if isinstance(wanted, tuple) else (wanted, 0)
+        self._waiting_for = (pending, self._steps)
+        if pending.answered:
+            self.kernel.after(0, self._resume, self._steps, pending.body)
+        elif patience:
+            self.kernel.after(patience, self._resume, self._steps, None)
+
+    # --- sessions ----------------------------------------------------------------------------
+
+    def open_session(self) -> Script:
+        """Open a new session; returns when it is open."""
+        while True:
+            number = SessionId(self.random.getrandbits(62) + 1)
+            session = _Session(number, self.config.ttl_ms)
+            self.sessions[number] = self.session = session
+            self.trusted[number] = self._trust_from(self.kernel.now)
+            command = OpenSession(session.ttl_ms, self.name)
+            body = yield self._submit(session, 0, command)
+            if isinstance(body, SessionOpened):
+                session.alive = True
+                return
+
+    def close_session(self) -> Script:
+        """End the session in order."""
+        session = self.session
+        if session is None or not session.alive:
+            return
+        session.alive = False
+        self.trusted[session.id] = 0
+        yield self._submit(session, 0, CloseSession())
+
+    @property
+    def has_session(self) -> bool:
+        """Return whether the session is open as far as the client knows."""
+        return self.session is not None and self.session.alive
+
+    def _trust_from(self, sent_us: int) -> int:
+        ttl_us = self.config.ttl_ms * MICROSECONDS_PER_MILLISECOND
+        return sent_us + int(ttl_us * LEASE_MARGIN)
+
+    def _keep_alive_interval(self) -> int:
+        return self.config.ttl_ms * MICROSECONDS_PER_MILLISECOND // 4
+
+    def _keep_alive(self) -> None:
+        if self.dead or self.finished:
+            return
+        if self.kernel.now >= self.paused_until_us and self.session and self.session.alive:
+            self._send_new(Pending(None, AskKind.KEEP_ALIVE, self.session.id))
+        self.kernel.after(self._keep_alive_interval(), self._keep_alive)
+
+    def _lose_session(self, number: SessionId) -> None:
+        session = self.sessions[number]
+        if not session.alive:
+            return
+        self.coverage.hit("client.session_expired")
+        session.alive = False
+        self.trusted[number] = 0
+        for pending in list(self._pending.values()):
+            if pending.kind != AskKind.PROPOSE or pending.payload.session != number:
+                continue
+            self.coverage.hit("client.unknown")
+            self._finish(pending, None)
+
+    # --- requests ------------------------------------------------------------------------------
+
+    def submit(self, command: msgspec.Struct) -> Pending:
+        """Send a command in the session; yield the result to wait for the answer."""
+        session = self.session
+        assert session is not None
+        sequence = session.next_sequence
+        session.next_sequence += 1
+        return self._submit(session, sequence, command)
+
+    def ask(self, query: msgspec.Struct, *, stale: bool = False) -> Pending:
+        """Send a question."""
+        number = self.session.id if self.session else SessionId(0)
+        operation = Operation(self.name, number, Sequence(0), query, self.kernel.now, stale=stale)
+        self.history.append(operation)
+        kind = AskKind.STALE_QUERY if stale else AskKind.QUERY
+        if stale:
+            self._target = self.random.choice(self.nodes)
+        return self._send_new(Pending(operation, kind, query))
+
+    def _submit(self, session: _Session, sequence: int, command: msgspec.Struct) -> Pending:
+        operation = Operation(
+            self.name, session.id, Sequence(sequence), command, self.kernel.now
+        )
+        self.history.append(operation)
+        proposal = Proposal(
+            session.id,
+            Sequence(sequence),
+            Sequence(session.acked),
+            command,
+            tuple(Sequence(each) for each in sorted(session.acked_above)),
+        )
+        return self._send_new(Pending(operation, AskKind.PROPOSE, proposal))
+
+    def _send_new(self, pending: Pending) -> Pending:
+        pending.id = self._next_id
+        pending.first_sent_us = self.kernel.now
+        self._next_id += 1
+        self._pending[pending.id] = pending
+        self._attempt(pending.id, 0)
+        return pending
+
+    def _attempt(self, number: int, attempt: int) -> None:
+        pending = self._pending.get(number)
+        if pending is None or pending.attempt != attempt or self.dead:
+            return
+        if self.kernel.now < self.paused_until_us:
+            self.kernel.at(self.paused_until_us, self._attempt, number, attempt)
+            return
+        if attempt > 0:
+            self.coverage.hit("client.retried")
+        pending.attempt += 1
+        ask = Ask(pending.id, pending.kind, pending.payload)
+        self.network.send(self.name, self._target, ask)
+        self.kernel.after(
+            self.config.attempt_timeout, self._attempt_late, number, pending.attempt
+        )
+
+    def _attempt_late(self, number: int, attempt: int) -> None:
+        pending = self._pending.get(number)
+        if pending is None or pending.attempt != attempt:
+            return
+        if pending.kind == AskKind.KEEP_ALIVE and attempt > 2:
+            del self._pending[number]  # the next one is due anyway
+            return
+        self._target = self.random.choice(self.nodes)
+        self._attempt(number, attempt)
+
+    # --- answers -----------------------------------------------------------------------------
+
+    def _receive(self, sender: str, told: Told) -> None:
+        if self.kernel.now < self.paused_until_us:
+            self.kernel.at(self.paused_until_us, self._receive, sender, told)
+            return
+        pending = self._pending.get(told.id)
+        if pending is None or self.dead:
+            return
+        body = told.body
+        if isinstance(body, Refused) and body.code in TRY_ELSEWHERE and told.index == 0:
+            self._retry(pending, body)
+            return
+        if pending.kind == AskKind.KEEP_ALIVE:
+            self._kept_alive(pending, body)
+            return
+        if isinstance(body, Refused) and body.code in SESSION_GONE:
+            self._lose_session(pending.payload.session)
+            if told.id not in self._pending:
+                return
+        operation = pending.operation
+        assert operation is not None
+        operation.returned_us = self.kernel.now
+        operation.index, operation.rank = told.index, told.rank
+        operation.body, operation.position = body, told.position
+        self._acknowledge(operation)
+        self.completed += 1
+        self._finish(pending, body)
+
+    def _acknowledge(self, operation: Operation) -> None:
+        session = self.sessions.get(operation.session)
+        if session is None or operation.sequence == 0:
+            return
+        session.acked_above.add(operation.sequence)
+        while session.acked + 1 in session.acked_above:
+            session.acked += 1
+            session.acked_above.discard(session.acked)
+
+    def _retry(self, pending: Pending, body: Refused) -> None:
+        if body.code == "not_leader":
+            self.coverage.hit("client.not_leader")
+        leader = body.details.get("leader")
+        self._target = leader if leader in self.nodes else self.random.choice(self.nodes)
+        delay = 1 + int(self.random.random() * self.config.retry_delay)
+        self.kernel.after(delay, self._attempt, pending.id, pending.attempt)
+
+    def _kept_alive(self, pending: Pending, body: msgspec.Struct) -> None:
+        del self._pending[pending.id]
+        session = self.sessions[pending.payload]
+        if not isinstance(body, SessionAlive) or not session.alive:
+            return
+        if body.alive:
+            trusted = self._trust_from(pending.first_sent_us)
+            self.trusted[session.id] = max(self.trusted[session.id], trusted)
+        else:
+            self._lose_session(session.id)
+
+    def _finish(self, pending: Pending, body: msgspec.Struct | None) -> None:
+        self._pending.pop(pending.id, None)
+        pending.answered = True
+        pending.body = body
+        waiting, step = self._waiting_for
+        if waiting is pending and step == self._steps:
+            self.kernel.after(0, self._resume, step, body)

@@ -1,0 +1,89 @@
+"""Counters that prove that a fault fired and that a rare branch was taken.
+
+A simulator whose faults never fire passes every test. ``EXPECTED`` names what must be non-zero
+over a batch of seeds; a batch in which one of them stayed at zero fails.
+"""
+
+from collections.abc import Iterable
+
+__all__ = ["EXPECTED", "EXPECTED_BATCH_SEEDS", "Coverage", "missing"]
+
+EXPECTED_BATCH_SEEDS = 100
+"""Only batches of at least this many seeds must have seen everything."""
+
+EXPECTED: tuple[str, ...] = (
+    "network.lost",
+    "network.duplicated",
+    "network.reordered",
+    "network.cut",
+    "network.clogged",
+    "network.partition.split",
+    "network.partition.one_way",
+    "network.partition.bridge",
+    "network.partition.ring",
+    "network.partition.isolate",
+    "network.partition.full",
+    "process.crashed",
+    "process.power_cut",
+    "process.paused",
+    "process.time_jump",
+    "process.replaced",
+    "clock.drifted",
+    "disk.unsynced_lost",
+    "disk.torn",
+    "disk.sector_lost",
+    "disk.eio",
+    "disk.enospc",
+    "disk.slow",
+    "disk.crash_point",
+    "raft.elected",
+    "raft.reelected",
+    "raft.snapshot_installed",
+    "raft.transfer",
+    "raft.truncated",
+    "raft.compacted",
+    "raft.joint",
+    "replica.deduplicated",
+    "client.retried",
+    "client.unknown",
+    "client.died",
+    "client.session_expired",
+    "client.not_leader",
+    "client.stale_read",
+    "lock.granted_after_wait",
+    "lock.shared_together",
+    "lock.timeout",
+    "lock.deadlock",
+    "lock.abandoned",
+    "lock.upgraded",
+    "lock.downgraded",
+    "lock.multi",
+    "lock.reentered",
+    "lock.semaphore",
+    "lock.max_hold",
+    "lock.delayed",
+    "lock.force_released",
+)
+
+
+class Coverage(dict[str, int]):
+    """Name to count; a missing name is zero."""
+
+    __slots__ = ()
+
+    def __missing__(self, name: str) -> int:
+        return 0
+
+    def hit(self, name: str, times: int = 1) -> None:
+        """Count ``times`` occurrences of ``name``."""
+        self[name] = self[name] + times
+
+    def merge(self, other: dict[str, int]) -> None:
+        """Add the counts of another run."""
+        for name, times in other.items():
+            self[name] = self[name] + times
+
+
+def missing(counts: Coverage, expected: Iterable[str] = EXPECTED) -> list[str]:
+    """Return what was expected and never happened."""
+    return [name for name in expected if not counts[name]]

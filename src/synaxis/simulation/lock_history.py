@@ -1,0 +1,165 @@
+"""One lock's history as intervals of a sequential lock, for the linearizability search.
+
+The sequential lock knows holders and the highest token, nothing of queues: a waiting acquire
+happens when it is granted. What the search proves is therefore independent of log indexes, of
+ranks and of the ``LockModel``.
+"""
+
+from collections.abc import Hashable, Iterable
+from typing import Any
+
+from synaxis.effects import Refused
+from synaxis.ids import Sequence, SessionId
+from synaxis.locks.commands import (
+    Abandon,
+    Acquire,
+    Convert,
+    DescribeLock,
+    Done,
+    Granted,
+    LockInfo,
+    LockKind,
+    LockMode,
+    Release,
+)
+from synaxis.simulation.history import MachineCall, MachineCallKind, Operation
+from synaxis.simulation.wgl import Interval
+
+__all__ = ["INITIAL", "intervals_of", "prefix", "sequential_lock"]
+
+Holder = tuple[int, int, bool, int]
+"""Token, session, whether exclusive, how often held."""
+State = tuple[tuple[Holder, ...], int]
+"""Holders in token order, highest token so far."""
+
+INITIAL: State = ((), 0)
+Decisions = dict[tuple[SessionId, Sequence], tuple[int, int, Any]]
+
+
+def sequential_lock(state: Any, operation: tuple[Any, ...]) -> Hashable | None:
+    """Return the state after ``operation``, or None if its result is not legal here."""
+    return _STEPS[operation[0]](state, *operation[1:])
+
+
+def _grant(state: State, session: int, exclusive: bool, token: int) -> State | None:  # noqa: FBT001
+    holders, highest = state
+    if token <= highest:
+        return _change_holds(state, session, token, 1)
+    if any(exclusive or other[2] for other in holders):
+        return None
+    return (*holders, (token, session, exclusive, 1)), token
+
+
+def _change_holds(state: State, session: int, token: int, by: int) -> State | None:
+    holders, highest = state
+    for place, (held, owner, exclusive, holds) in enumerate(holders):
+        if held == token and owner == session:
+            kept = ((held, owner, exclusive, holds + by),) if holds + by > 0 else ()
+            return (*holders[:place], *kept, *holders[place + 1 :]), highest
+    return None
+
+
+def _release(state: State, session: int, token: int, changed: bool) -> State | None:  # noqa: FBT001
+    following = _change_holds(state, session, token, -1)
+    if changed:
+        return following
+    return state if following is None else None
+
+
+def _refuse_attempt(state: State) -> State | None:
+    return state if state[0] else None
+
+
+def _convert(state: State, session: int, token: int, new_token: int, exclusive: bool) -> State | None:  # noqa: FBT001
+    holders, highest = state
+    others = tuple(one for one in holders if one[0] != token)
+    if len(others) == len(holders) or (exclusive and others):
+        return None
+    if exclusive and new_token < highest:
+        return None
+    (holds,) = (one[3] for one in holders if one[0] == token)
+    changed = sorted((*others, (new_token, session, exclusive, holds)))
+    return tuple(changed), max(highest, new_token)
+
+
+def _read(state: State, tokens: tuple[int, ...]) -> State | None:
+    return state if tuple(one[0] for one in state[0]) == tokens else None
+
+
+def _end(state: State, session: int) -> State:
+    return tuple(one for one in state[0] if one[1] != session), state[1]
+
+
+_STEPS: dict[str, Any] = {
+    "grant": _grant,
+    "release": _release,
+    "refuse_attempt": _refuse_attempt,
+    "convert": _convert,
+    "read": _read,
+    "end": _end,
+}
+
+
+def intervals_of(
+    name: str,
+    operations: Iterable[Operation],
+    calls: list[MachineCall],
+    decided: Decisions,
+) -> list[Interval]:
+    """Return what happened to the lock ``name``, in no particular order.
+
+    What a client did not learn is taken from ``decided``; such an operation may stay out.
+    """
+    found: list[Interval] = []
+    tokens: dict[int, bool] = {}
+    for one in operations:
+        body = one.body
+        if body is None and (one.session, one.sequence) in decided:
+            body = decided[one.session, one.sequence][2]
+        what = _meaning(name, one, body, tokens, decided)
+        if what is not None:
+            found.append(Interval(what, one.called_us, one.returned_us))
+    ended = {what.operation[1] for what in found if what.operation[0] in ("grant", "convert")}
+    for call in calls:
+        if call.kind == MachineCallKind.END_SESSION and call.session in ended:
+            found.append(Interval(("end", call.session), call.time_us, call.time_us))
+    return found
+
+
+def prefix(intervals: list[Interval], count: int) -> list[Interval]:
+    """Return the history up to a moment: what was under way then has an unknown outcome."""
+    if len(intervals) <= count:
+        return intervals
+    end = intervals[count].called
+    return [
+        one
+        if one.returned is not None and one.returned < end
+        else Interval(one.operation, one.called, None)
+        for one in intervals[:count]
+    ]
+
+
+def _meaning(
+    name: str, one: Operation, body: Any, tokens: dict[int, bool], decided: Decisions
+) -> tuple[Any, ...] | None:
+    """Translate; ``tokens`` collects the grants of this lock, which releases only name by token."""
+    match one.request, body:
+        case Abandon(target), Done(changed=True):
+            granted = decided.get((one.session, target))
+            if granted is not None and getattr(granted[2], "token", None) in tokens:
+                return "release", one.session, granted[2].token, True
+        case Acquire() as acquire, Granted(token) if name in acquire.names:
+            if acquire.kind != LockKind.LOCK:
+                return None
+            tokens[token] = True
+            return "grant", one.session, acquire.mode == LockMode.EXCLUSIVE, token
+        case Acquire(names, 0, kind=LockKind.LOCK), Refused("lock_timeout") if names == (name,):
+            return ("refuse_attempt",)
+        case Convert(token, mode), Granted(new) if token in tokens:
+            tokens[new] = True
+            return "convert", one.session, token, new, mode == LockMode.EXCLUSIVE
+        case Release(token), done if token in tokens and body is not None:
+            return "release", one.session, token, done.changed
+        case DescribeLock(asked), LockInfo() as info if asked == name and not one.stale:
+            return "read", tuple(sorted(holder.token for holder in info.holders))
+    return None

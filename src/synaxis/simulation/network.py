@@ -1,0 +1,163 @@
+"""The simulated network: every directed link delays, loses, doubles, reorders, clogs or is cut.
+
+Links keep order unless the run drew ``reorder``; the protocol must not rely on it. A partition is
+a set of directed pairs that carry nothing; clients are reached around it unless it names them.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+from synaxis.simulation.coverage import Coverage
+from synaxis.simulation.kernel import Kernel
+
+__all__ = ["PARTITIONS", "LinkFaults", "Network", "partition_pairs"]
+
+Endpoint = Callable[[str, Any], None]
+Pair = tuple[str, str]
+
+PARTITIONS = ("split", "one_way", "bridge", "ring", "isolate", "full")
+
+
+@dataclass(slots=True)
+class LinkFaults:
+    """What the links do to messages. Times in microseconds, the rest are probabilities."""
+
+    delay_min: int = 200
+    delay_max: int = 1_500
+    loss: float = 0.0
+    duplicate: float = 0.0
+    reorder: bool = False
+    clog: float = 0.0
+    """Chance per message that its link stands still for up to ``clog_max``."""
+    clog_max: int = 2_000_000
+
+
+def _blocked_both_ways(left: Sequence[str], right: Sequence[str]) -> set[Pair]:
+    pairs = {(a, b) for a in left for b in right}
+    return pairs | {(b, a) for a, b in pairs}
+
+
+def partition_pairs(kind: str, nodes: Sequence[str], random: Random) -> set[Pair]:
+    """Return the directed pairs that a partition of this kind cuts.
+
+    ``split``: two halves, a random one without quorum. ``one_way``: a random node is heard by
+    nobody, or hears nobody. ``bridge``: two halves that share one node. ``ring``: everyone
+    reaches the next two neighbours only, in one direction or both. ``isolate``: one node alone.
+    ``full``: everyone alone.
+    """
+    order = list(nodes)
+    random.shuffle(order)
+    count = len(order)
+    if kind == "split":
+        cut = random.randrange(1, count) if count > 1 else 0
+        return _blocked_both_ways(order[:cut], order[cut:])
+    if kind == "one_way":
+        lone, rest = order[0], order[1:]
+        if random.random() < 0.5:
+            return {(lone, other) for other in rest}
+        return {(other, lone) for other in rest}
+    if kind == "bridge":
+        middle = (count + 1) // 2
+        return _blocked_both_ways(order[1:middle], order[middle:])
+    if kind == "ring":
+        one_way = random.random() < 0.5
+        return {
+            (a, b)
+            for i, a in enumerate(order)
+            for j, b in enumerate(order)
+            if i != j and (j - i) % count != 1 and (one_way or (i - j) % count != 1)
+        }
+    if kind == "isolate":
+        return _blocked_both_ways(order[:1], order[1:])
+    return {(a, b) for a in order for b in order if a != b}
+
+
+class Network:
+    """Carries messages between named endpoints."""
+
+    __slots__ = ("_clogged", "_coverage", "_cut", "_endpoints", "_kernel", "_last", "_random",
+                 "delivered", "faults", "sent")  # fmt: skip
+
+    def __init__(self, kernel: Kernel, coverage: Coverage, faults: LinkFaults) -> None:
+        self._kernel = kernel
+        self._coverage = coverage
+        self._random = kernel.stream("network")
+        self._endpoints: dict[str, Endpoint] = {}
+        self._cut: set[Pair] = set()
+        self._clogged: dict[Pair, int] = {}
+        self._last: dict[Pair, int] = {}
+        self.faults = faults
+        self.sent = 0
+        self.delivered = 0
+
+    def attach(self, name: str, endpoint: Endpoint) -> None:
+        """Let ``endpoint(sender, message)`` receive what is sent to ``name``."""
+        self._endpoints[name] = endpoint
+
+    def detach(self, name: str) -> None:
+        """Drop what is on the way to ``name`` and everything sent to it later."""
+        self._endpoints.pop(name, None)
+
+    def cut(self, pairs: set[Pair]) -> None:
+        """Replace the current partition; messages already on the way still arrive."""
+        self._cut = pairs
+
+    @property
+    def partition(self) -> set[Pair]:
+        """The directed pairs that carry nothing now."""
+        return self._cut
+
+    def heal(self) -> None:
+        """End every partition and clog, and lose nothing any more."""
+        self._cut = set()
+        self._clogged.clear()
+        self.faults = LinkFaults()
+
+    def is_cut(self, sender: str, receiver: str) -> bool:
+        """Return whether a partition blocks this direction."""
+        return (sender, receiver) in self._cut
+
+    def send(self, sender: str, receiver: str, message: Any) -> None:
+        """Put ``message`` on the link; it arrives later, twice, out of order or never."""
+        self.sent += 1
+        faults = self.faults
+        random = self._random
+        pair = (sender, receiver)
+        if pair in self._cut:
+            self._coverage.hit("network.cut")
+            return
+        if faults.loss and random.random() < faults.loss:
+            self._coverage.hit("network.lost")
+            return
+        self._carry(pair, message)
+        if faults.duplicate and random.random() < faults.duplicate:
+            self._coverage.hit("network.duplicated")
+            self._carry(pair, message)
+
+    def _carry(self, pair: Pair, message: Any) -> None:
+        faults = self.faults
+        random = self._random
+        spread = faults.delay_max - faults.delay_min
+        time = self._kernel.now + faults.delay_min + int(random.random() * spread)
+        if faults.clog and random.random() < faults.clog:
+            self._coverage.hit("network.clogged")
+            self._clogged[pair] = self._kernel.now + int(random.random() * faults.clog_max)
+        if self._clogged:
+            time = max(time, self._clogged.get(pair, 0))
+        last = self._last.get(pair, 0)
+        if time < last:
+            if faults.reorder:
+                self._coverage.hit("network.reordered")
+            else:
+                time = last
+        else:
+            self._last[pair] = time
+        self._kernel.at(time, self._deliver, pair, message)
+
+    def _deliver(self, pair: Pair, message: Any) -> None:
+        endpoint = self._endpoints.get(pair[1])
+        if endpoint is not None:
+            self.delivered += 1
+            endpoint(pair[0], message)

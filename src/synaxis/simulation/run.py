@@ -1,0 +1,216 @@
+"""One seed from start to verdict, and many of them.
+
+A run has two phases. *Safety*: everything that the seed drew goes wrong while clients work.
+*Liveness*: all faults end, and within bounded virtual time there must be a leader, every client
+must get on, every session and lock must come to its end, and all replicas must be equal. Then the
+history is checked.
+"""
+
+import traceback
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+from itertools import pairwise
+from time import process_time
+from typing import Any
+
+from synaxis.simulation import lock_history, witness
+from synaxis.simulation.cluster import Cluster, draw_shape
+from synaxis.simulation.coverage import Coverage
+from synaxis.simulation.faults import FaultMix, draw_mix
+from synaxis.simulation.history import HistoryViolation
+from synaxis.simulation.invariants import InvariantViolation
+from synaxis.simulation.kernel import MICROSECONDS_PER_SECOND as SECOND
+from synaxis.simulation.kernel import Kernel
+from synaxis.simulation.wgl import Verdict, check
+
+__all__ = ["RunResult", "run_seed", "run_seeds"]
+
+LEADER_WITHIN_S = 5
+PROGRESS_WITHIN_S = 20
+FINISH_WITHIN_S = 40
+CONVERGE_WITHIN_S = 20
+TRACE_LINES_SHOWN = 40
+WGL_OPERATIONS_MAX = 2_000
+"""Operations of one lock that are searched; longer histories are checked up to there."""
+
+
+@dataclass(slots=True)
+class RunResult:
+    """What became of a seed."""
+
+    seed: int
+    failure: str | None = None
+    """Name of the broken rule."""
+    message: str = ""
+    mix: str = ""
+    digest: int = 0
+    virtual_s: float = 0.0
+    cpu_s: float = 0.0
+    events: int = 0
+    operations: int = 0
+    searched: int = 0
+    """Operations that the linearizability search has looked at."""
+    coverage: dict[str, int] = field(default_factory=dict)
+    trace: list[str] = field(default_factory=list)
+
+
+class Run:
+    """The phases of one seed."""
+
+    def __init__(self, kernel: Kernel, seconds: float, mix: FaultMix | None = None) -> None:
+        self.kernel = kernel
+        self.seconds = seconds
+        shape = draw_shape(kernel.stream("shape"))
+        self.mix = mix or draw_mix(kernel.stream("mix"))
+        self.cluster = Cluster(kernel, shape, self.mix)
+        self.searched = 0
+
+    def execute(self) -> None:
+        """Run everything.
+
+        Raises:
+            AssertionError: some rule is broken.
+        """
+        self.kernel.run_until(int(self.seconds * SECOND))
+        self._demand_progress()
+        self._demand_an_end()
+        self._check_history()
+
+    # --- liveness --------------------------------------------------------------------------
+
+    def _within(self, seconds: float, rule: str, reached: Any) -> None:
+        limit = self.kernel.now + int(seconds * SECOND)
+        while not reached():
+            if self.kernel.now >= limit:
+                raise InvariantViolation("liveness", f"{rule}: not within {seconds} virtual seconds")
+            self.kernel.run_until(min(limit, self.kernel.now + SECOND // 4))
+
+    def _demand_progress(self) -> None:
+        cluster = self.cluster
+        cluster.heal()
+        done = {client.name: client.completed for client in cluster.live_clients()}
+        self._within(LEADER_WITHIN_S, "a leader is elected", lambda: cluster.leader() is not None)
+        self._within(
+            PROGRESS_WITHIN_S,
+            "every live client gets an answer",
+            lambda: all(
+                client.completed > done.get(client.name, 0) for client in cluster.live_clients()
+            ),
+        )
+
+    def _demand_an_end(self) -> None:
+        cluster = self.cluster
+        cluster.workload.stopping = True
+        self._within(
+            FINISH_WITHIN_S,
+            "every client finishes its work",
+            lambda: all(client.finished for client in cluster.live_clients()),
+        )
+        self._within(CONVERGE_WITHIN_S, "everything ends and converges", self._has_converged)
+
+    def _has_converged(self) -> bool:
+        cluster = self.cluster
+        leader = cluster.leader()
+        if leader is None or leader.log is None or leader.replica is None:
+            return False
+        status = leader.log.status()
+        if status.change_pending or cluster.wounded is not None or leader.replica.sessions.by_id:
+            return False
+        states = []
+        for name in status.members.voters:
+            replica = cluster.nodes[name].replica
+            if replica is None or replica.applied_index != status.last_index:
+                return False
+            states.append(replica.state())
+        if any(one != other for one, other in pairwise(states)):
+            raise InvariantViolation("equal states", "replicas differ at the end of the run")
+        return True
+
+    # --- history ---------------------------------------------------------------------------
+
+    def _check_history(self) -> None:
+        cluster = self.cluster
+        history, decided = cluster.history, cluster.monitor.decided
+        witness.check_real_time(history)
+        witness.check_answers(history, decided)
+        witness.check_order(history, decided)
+        model = witness.replay(cluster.monitor.calls, history, cluster.coverage)
+        if model.grants or model.waits:
+            raise HistoryViolation(f"locks outlived their sessions: {list(model.grants)}")
+        for name in cluster.workload.plain:
+            self._search(name)
+
+    def _search(self, name: str) -> None:
+        cluster = self.cluster
+        intervals = lock_history.intervals_of(
+            name, cluster.history, cluster.monitor.calls, cluster.monitor.decided
+        )
+        intervals.sort(key=lambda interval: interval.called)
+        intervals = lock_history.prefix(intervals, WGL_OPERATIONS_MAX)
+        self.searched += len(intervals)
+        verdict = check(intervals, lock_history.INITIAL, lock_history.sequential_lock)
+        if verdict is not Verdict.LINEARIZABLE:
+            raise HistoryViolation(f"the history of {name} is {verdict.value}")
+
+
+def run_seed(
+    seed: int, seconds: float = 60.0, *, tracing: bool = False, mix: FaultMix | None = None
+) -> RunResult:
+    """Run one seed to its verdict; never raises for a broken rule.
+
+    Args:
+        seed: everything else follows from it.
+        seconds: virtual length of the phase with faults.
+        tracing: keep the whole trace.
+        mix: faults to use in place of the drawn ones.
+    """
+    started = process_time()
+    kernel = Kernel(seed, tracing=tracing)
+    run = Run(kernel, seconds, mix)
+    result = RunResult(seed, mix=run.mix.describe())
+    try:
+        run.execute()
+    except Exception as error:  # noqa: BLE001  whatever a machine raises is a finding
+        result.failure = getattr(error, "invariant", type(error).__name__)
+        result.message = _explain(error)
+    lines = kernel.trace if tracing else list(kernel.trace)[-TRACE_LINES_SHOWN:]
+    if tracing or result.failure is not None:
+        result.trace = [_line(*entry) for entry in lines]
+    result.digest = kernel.digest
+    result.virtual_s = kernel.now / SECOND
+    result.cpu_s = process_time() - started
+    result.events = kernel.executed
+    result.operations = len(run.cluster.history)
+    result.searched = run.searched
+    result.coverage = dict(run.cluster.coverage)
+    return result
+
+
+def _explain(error: Exception) -> str:
+    if isinstance(error, InvariantViolation | HistoryViolation):
+        return str(error)
+    return "".join(traceback.format_exception(error)[-4:])
+
+
+def _line(time: int, *what: Any) -> str:
+    return f"{time / SECOND:12.6f}  {' '.join(str(item) for item in what)}"
+
+
+def run_seeds(seeds: Iterable[int], seconds: float, jobs: int) -> Iterator[RunResult]:
+    """Run many seeds, in order of seeds."""
+    if jobs <= 1:
+        for seed in seeds:
+            yield run_seed(seed, seconds)
+        return
+    listed = list(seeds)
+    with ProcessPoolExecutor(jobs) as pool:
+        yield from pool.map(run_seed, listed, [seconds] * len(listed), chunksize=1)
+
+
+def totals(results: Iterable[RunResult]) -> Coverage:
+    """Return the coverage of a batch."""
+    counts = Coverage()
+    for result in results:
+        counts.merge(result.coverage)
+    return counts
