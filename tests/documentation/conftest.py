@@ -1,7 +1,6 @@
 """One real node for all documented examples."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -11,6 +10,6 @@ from support.cluster_process import ClusterProcesses
 @pytest.fixture(scope="session")
 def node_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """URL of a one-node cluster that runs in a process of its own."""
-    directory: Path = tmp_path_factory.mktemp("documented")
+    directory = tmp_path_factory.mktemp("documented")
     with ClusterProcesses(directory, 1) as cluster:
         yield cluster.urls

@@ -11,7 +11,6 @@ import inspect
 import re
 import sys
 import types
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +23,12 @@ PAGES = [page for page in pages() if any(not each.skipped for each in blocks(pag
 
 
 @pytest.fixture
-def namespace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Any]]:
+def namespace(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, Any]:
     """A module of its own, so that dataclasses and pickling work in examples."""
     module = types.ModuleType("documented_example")
     monkeypatch.setitem(sys.modules, module.__name__, module)
     monkeypatch.chdir(tmp_path)
-    yield module.__dict__
+    return module.__dict__
 
 
 @pytest.mark.timeout(60)
