@@ -13,15 +13,21 @@ from random import SystemRandom
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
+from synaxis.client.caller import Caller
 from synaxis.client.clock import now
+from synaxis.client.election import Election
 from synaxis.client.endpoints import parse_urls
 from synaxis.client.environment import api_key_from_environment, urls_from_environment
+from synaxis.client.gates import Barrier, Latch
 from synaxis.client.grants import Grant, OnLoss
+from synaxis.client.lock_admin import LockAdmin
 from synaxis.client.lock_many import LockMany, by_group
-from synaxis.client.locks import DEFAULT_WAIT_S, Lock, LockOptions, lock_command
-from synaxis.client.pool import SessionPool, lock_group
+from synaxis.client.lock_options import DEFAULT_WAIT_S, LockOptions, lock_command
+from synaxis.client.locks import Lock
+from synaxis.client.pool import SessionPool
 from synaxis.client.requests import ANY_NODE, AdminRequest, Operation
 from synaxis.client.routing import Router
+from synaxis.client.semaphore import Semaphore
 from synaxis.client.watchdog import Watchdog
 from synaxis.errors import InvalidArgument, LockTimeout
 from synaxis.ids import GroupId, NodeId
@@ -90,7 +96,7 @@ class AsyncSynaxis:
         self._ttl_ms = round(ttl_s * 1000)
         self._name = options.get("name") or f"{socket.gethostname()}/{os.getpid()}"
         self._label = self._name.encode()
-        self._pool: SessionPool | None = None
+        self._caller: Caller | None = None
         self._router: Router | None = None
         self._watchdog: Watchdog | None = None
 
@@ -111,31 +117,33 @@ class AsyncSynaxis:
         random = SystemRandom()
         router = Router(self._urls, hello, self._options.get("ssl"), self._grant_lost, random)
         self._router = router
-        self._pool = SessionPool(router, self._ttl_ms, self._name, random)
+        pool = SessionPool(router, self._ttl_ms, self._name, random)
         try:
             await router.start(self._timeout_s)
         except BaseException:
             await router.close()
             raise
-        self._pool.start()
+        pool.start()
+        self._caller = Caller(pool, self._timeout_s, self._label)
         if self._options.get("watchdog", True):
-            self._watchdog = Watchdog(self._pool)
+            self._watchdog = Watchdog(pool)
             self._watchdog.start()
         return self
 
     def _grant_lost(self, lost: Lost) -> None:
-        self._sessions.grant_lost(lost)
+        if self._caller is not None:
+            self._caller.pool.grant_lost(lost)
 
     async def aclose(self) -> None:
         """Give back everything that is held, and disconnect. Safe to repeat."""
-        pool, router = self._pool, self._router
-        self._pool = None
-        if pool is None or router is None:
+        caller, router = self._caller, self._router
+        self._caller = None
+        if caller is None or router is None:
             return
         if self._watchdog is not None:
             self._watchdog.stop()
         try:
-            await pool.close(min(self._timeout_s, CLOSE_TIMEOUT_S))
+            await caller.pool.close(min(self._timeout_s, CLOSE_TIMEOUT_S))
         finally:
             await router.close()
 
@@ -154,22 +162,22 @@ class AsyncSynaxis:
 
     def __del__(self) -> None:
         """Complain about a client that nobody closed."""
-        if getattr(self, "_pool", None) is not None:
+        if getattr(self, "_caller", None) is not None:
             warnings.warn(f"unclosed {self!r}", ResourceWarning, stacklevel=2, source=self)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {','.join(self._urls)}>"
 
     @property
-    def _sessions(self) -> SessionPool:
-        if self._pool is None:
+    def _open(self) -> Caller:
+        if self._caller is None:
             raise RuntimeError("the client is not open: use 'async with synaxis.connect(...)'")
-        return self._pool
+        return self._caller
 
     @property
     def cluster_id(self) -> str:
         """The id that the cluster drew when it was created."""
-        return self._sessions.router.cluster_id
+        return self._open.pool.router.cluster_id
 
     @property
     def timeout(self) -> float:
@@ -186,11 +194,10 @@ class AsyncSynaxis:
         Raises:
             InvalidArgument: an option is out of range.
         """
-        pool = self._sessions
+        caller = self._open
         wait = options.get("wait", DEFAULT_WAIT_S)
-        command = lock_command((name,), self._label, **options)
-        group = lock_group(name, pool.router.lock_groups)
-        return Lock(pool, group, command, wait, on_loss, self._timeout_s)
+        command = lock_command((name,), caller.label, **options)
+        return Lock(caller.pool, caller.group_of(name), command, wait, on_loss, caller.timeout_s)
 
     async def acquire(
         self, name: str, *, on_loss: OnLoss = "event", **options: Unpack[LockOptions]
@@ -223,15 +230,38 @@ class AsyncSynaxis:
         Raises:
             InvalidArgument: an option is out of range, or there are no names.
         """
-        pool = self._sessions
+        caller = self._open
 
         def make(group: GroupId, chosen: tuple[str, ...], wait: float | None) -> Lock:
             options["wait"] = wait
-            command = lock_command(chosen, self._label, **options)
-            return Lock(pool, group, command, wait, on_loss, self._timeout_s)
+            command = lock_command(chosen, caller.label, **options)
+            return Lock(caller.pool, group, command, wait, on_loss, caller.timeout_s)
 
         wait = options.get("wait", DEFAULT_WAIT_S)
-        return LockMany(by_group(names, pool.router.lock_groups), wait, make)
+        return LockMany(by_group(names, caller), wait, make)
+
+    @property
+    def locks(self) -> LockAdmin:
+        """Looking at locks, and taking them away."""
+        return LockAdmin(self._open)
+
+    # --- what stands on locks ---------------------------------------------------------------
+
+    def semaphore(self, name: str, permits: int) -> Semaphore:
+        """Return the semaphore ``name``, of which ``permits`` may be held at once."""
+        return Semaphore(self._open, name, permits)
+
+    def election(self, name: str) -> Election:
+        """Return the election of the leader for ``name``."""
+        return Election(self._open, name)
+
+    def barrier(self, name: str, parties: int) -> Barrier:
+        """Return the barrier ``name``, at which ``parties`` wait for each other."""
+        return Barrier(self._open, name, parties)
+
+    def latch(self, name: str, count: int) -> Latch:
+        """Return the latch ``name``, which opens when it has been counted down from ``count``."""
+        return Latch(self._open, name, count)
 
     # --- the cluster itself -----------------------------------------------------------------
 
@@ -279,7 +309,7 @@ class AsyncSynaxis:
 
     async def _admin(self, group: GroupId, operation: Operation) -> NodeStatus | Accepted:
         request = AdminRequest(group, operation, now() + self._timeout_s)
-        self._sessions.router.send(request)
+        self._open.pool.router.send(request)
         answer: AdminAnswer = await request.future
         return answer.body
 

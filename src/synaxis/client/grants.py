@@ -14,10 +14,10 @@ from math import inf
 from typing import Literal
 
 from synaxis.client.clock import now
+from synaxis.client.lock_options import Mode, wait_milliseconds
 from synaxis.client.session import FRESH_S, CallRequest, Session, granted
 from synaxis.effects import Refused
 from synaxis.errors import (
-    InvalidArgument,
     LockLost,
     LockNotHeld,
     SessionExpired,
@@ -36,15 +36,12 @@ from synaxis.locks.commands import (
 )
 from synaxis.wire.client import AdminAnswer, Answer, KeptAlive
 
-__all__ = ["Grant", "GrantState", "OnLoss", "acquire", "milliseconds", "wait_milliseconds"]
+__all__ = ["Grant", "GrantState", "OnLoss", "acquire"]
 
 log = logging.getLogger(__name__)
 
 OnLoss = Literal["cancel", "event"] | Callable[[LockLost], object]
 """What a loss does: cancel the body, only set ``lost``, or also call this."""
-
-Mode = Literal["exclusive", "shared"]
-MODES: dict[str, LockMode] = {"exclusive": LockMode.EXCLUSIVE, "shared": LockMode.SHARED}
 
 MAX_HOLD_WARNING = 0.8
 """Part of ``max_hold`` after which the holder is warned by a log line."""
@@ -462,25 +459,3 @@ async def acquire(
     if grant._state is not GrantState.HELD:  # noqa: SLF001  # same module
         raise grant.loss()
     return grant
-
-
-def milliseconds(seconds: float | None, what: str) -> int:
-    """Return a duration as the wire has it; None is 0 (no limit).
-
-    Raises:
-        InvalidArgument: it is negative or no number.
-    """
-    if seconds is None:
-        return 0
-    if not 0 <= seconds < inf:
-        raise InvalidArgument(f"{what} must be seconds, 0 or more, not {seconds!r}")
-    return round(seconds * 1000)
-
-
-def wait_milliseconds(wait: float | None) -> int:
-    """Return ``wait`` as the wire has it: None is -1 (for ever).
-
-    Raises:
-        InvalidArgument: it is negative or no number.
-    """
-    return -1 if wait is None or wait == inf else milliseconds(wait, "wait")

@@ -5,10 +5,10 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack
 from types import TracebackType
 
+from synaxis.client.caller import Caller
 from synaxis.client.clock import now
 from synaxis.client.grants import Grant
 from synaxis.client.locks import Lock
-from synaxis.client.pool import lock_group
 from synaxis.errors import InvalidArgument
 from synaxis.ids import FencingToken, GroupId
 
@@ -17,7 +17,7 @@ __all__ = ["GrantSet", "LockMany", "by_group"]
 MakeLock = Callable[[GroupId, tuple[str, ...], float | None], Lock]
 
 
-def by_group(names: Iterable[str], groups: int) -> list[tuple[GroupId, tuple[str, ...]]]:
+def by_group(names: Iterable[str], caller: Caller) -> list[tuple[GroupId, tuple[str, ...]]]:
     """Return the distinct names, sorted, for each group in the order of groups.
 
     Everybody asks in this order, so that nobody who holds a later group waits for an earlier one.
@@ -29,7 +29,7 @@ def by_group(names: Iterable[str], groups: int) -> list[tuple[GroupId, tuple[str
         raise InvalidArgument("several names are expected, not one string")
     found: dict[GroupId, list[str]] = {}
     for name in sorted(set(names)):
-        found.setdefault(lock_group(name, groups), []).append(name)
+        found.setdefault(caller.group_of(name), []).append(name)
     if not found:
         raise InvalidArgument("at least one name is needed")
     return [(group, tuple(found[group])) for group in sorted(found, key=_group_number)]

@@ -8,85 +8,21 @@ cancellation wins over the loss. See ``Lock`` for the other two ways of being to
 import asyncio
 import logging
 from types import TracebackType
-from typing import TypedDict
 
 import msgspec
 
 from synaxis.client.clock import now
-from synaxis.client.grants import (
-    MODES,
-    Grant,
-    GrantState,
-    Mode,
-    OnLoss,
-    acquire,
-    milliseconds,
-    released,
-    wait_milliseconds,
-)
-from synaxis.client.owners import owner_of_task, owner_of_text
+from synaxis.client.grants import Grant, GrantState, OnLoss, acquire, released
+from synaxis.client.owners import owner_of_task
 from synaxis.client.pool import SessionPool
 from synaxis.client.session import SessionState
-from synaxis.errors import InvalidArgument, LockLost, SynaxisError
+from synaxis.errors import LockLost, SynaxisError
 from synaxis.ids import GroupId
 from synaxis.locks.commands import Acquire
 
-__all__ = ["DEFAULT_WAIT_S", "Lock", "LockOptions", "lock_command"]
+__all__ = ["Lock"]
 
 log = logging.getLogger(__name__)
-
-DEFAULT_WAIT_S = 10.0
-
-
-class LockOptions(TypedDict, total=False):
-    """What may be said about how to hold a lock; durations are seconds."""
-
-    wait: float | None
-    """How long to wait for it, at most: None = for ever, 0 = not at all. Default 10."""
-    mode: Mode
-    """``"exclusive"`` (default) or ``"shared"``."""
-    max_hold: float | None
-    """The cluster takes the lock back after this long, even from a healthy holder."""
-    lock_delay: float | None
-    """After a forced loss nobody gets the lock for this long: time for stray writes to arrive."""
-    priority: int
-    """In a deadlock the lowest loses. It does not reorder the queue."""
-    reentrant: bool
-    """The same owner may enter again and gets the same token."""
-    owner: str | None
-    """Who asks, where the asyncio task is not the answer (see ``owners``)."""
-
-
-def lock_command(  # noqa: PLR0913  # the one place where the options have names and defaults
-    names: tuple[str, ...],
-    value: bytes = b"",
-    *,
-    wait: float | None = DEFAULT_WAIT_S,
-    mode: Mode = "exclusive",
-    max_hold: float | None = None,
-    lock_delay: float | None = None,
-    priority: int = 0,
-    reentrant: bool = False,
-    owner: str | None = None,
-) -> Acquire:
-    """Return the command that asks for ``names``.
-
-    Raises:
-        InvalidArgument: an option is out of range.
-    """
-    if mode not in MODES:
-        raise InvalidArgument(f'mode must be "exclusive" or "shared", not {mode!r}')
-    return Acquire(
-        names,
-        wait_milliseconds(wait),
-        MODES[mode],
-        max_hold_ms=0 if max_hold is None else milliseconds(max_hold, "max_hold"),
-        lock_delay_ms=0 if lock_delay is None else milliseconds(lock_delay, "lock_delay"),
-        priority=priority,
-        reentrant=reentrant,
-        value=value,
-        task=0 if owner is None else owner_of_text(owner),
-    )
 
 
 class Lock:
