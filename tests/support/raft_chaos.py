@@ -175,7 +175,7 @@ class Chaos:
         return True
 
     def tick(self) -> None:
-        self.network.now = Instant(self.network.now + self.random.choice((1, 10, 100, 300)))
+        self.network.now = Instant(self.network.now + self.random.choice((1, 5, 20, 60, 200)))
         for node in self.network.alive():
             if node.raft.deadline() <= self.network.now:
                 node.raft.tick(self.network.now)

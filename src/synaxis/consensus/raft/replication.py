@@ -21,7 +21,7 @@ from synaxis.consensus.raft.messages import (
 from synaxis.consensus.raft.progress import Flow, Progress
 from synaxis.consensus.raft.state import RaftState
 from synaxis.effects import Entry
-from synaxis.ids import Instant, LogIndex, NodeId, Term
+from synaxis.ids import Instant, LogIndex, NodeId
 
 __all__ = ["Replication"]
 
@@ -157,11 +157,9 @@ class Replication:
         return sent
 
     def _send_heartbeat(self, peer: NodeId, progress: Progress, confirmation_round: int) -> None:
-        # Without entries the position is still a question, which finds lost messages; where
-        # our log cannot ask (snapshot), position 0 is one that every log agrees with.
-        first = progress.next
-        if progress.flow is Flow.SNAPSHOT or first <= self._state.log.base_index:
-            first = LogIndex(1)
+        # Without entries the position is still a question, and the answer finds lost messages,
+        # also when what they held was compacted away since.
+        first = max(progress.next, LogIndex(self._state.log.base_index + 1))
         self._send_append(peer, progress, first, (), confirmation_round)
 
     def _send_append(
@@ -174,7 +172,7 @@ class Replication:
     ) -> None:
         state = self._state
         previous = LogIndex(first - 1)
-        previous_term = state.log.term_at(previous) if previous else Term(0)
+        previous_term = state.log.term_at(previous)
         progress.commit_sent = state.log.commit_index
         state.send_now(
             peer,
