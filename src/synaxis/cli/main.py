@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 
+import synaxis
 from synaxis.cli import output
 from synaxis.cli.catalogue import Entry, Kind, find, general_help, group_help, suggestion
 from synaxis.cli.exit_codes import EXIT_CODES_HELP, ExitCode, exit_code_for
@@ -106,9 +107,7 @@ def _run_app(entry: Entry, arguments: list[str]) -> int:
 
 
 def _version() -> str:
-    from importlib.metadata import version
-
-    return version("synaxis")
+    return synaxis.__version__
 
 
 def _broken_pipe() -> int:

@@ -1,7 +1,5 @@
 """``synaxis node run``: one node in this process."""
 
-from synaxis.cli.exit_codes import ExitCode
-
 __all__ = ["run"]
 
 
@@ -15,7 +13,6 @@ def run(arguments: list[str]) -> int:
 
     settings = load_settings(parse_flags(arguments, "synaxis node run"))
     # Only now: a wrong setting is told without the cost of importing the server.
-    from synaxis import server
+    from synaxis.server import run as serve
 
-    code = server.run(settings)
-    return ExitCode.OK if code is None else int(code)
+    return serve(settings)

@@ -10,7 +10,7 @@ from synaxis.cli.durations import parse_duration_s
 from synaxis.cli.output import Format, Printer
 from synaxis.errors import InvalidArgument
 
-__all__ = ["ClusterOptions", "Duration", "OutputOptions"]
+__all__ = ["ClusterOptions", "Duration", "OptionalDuration", "OutputOptions", "Switch", "Yes"]
 
 
 def _duration(_type: object, tokens: Sequence[Token]) -> float:
@@ -20,8 +20,15 @@ def _duration(_type: object, tokens: Sequence[Token]) -> float:
         raise ValueError(error.message) from error
 
 
-Duration = Annotated[float, Parameter(converter=_duration, n_tokens=1)]
+_AS_DURATION = Parameter(converter=_duration, n_tokens=1, metavar="TIME")
+Duration = Annotated[float, _AS_DURATION]
 """Seconds, written as 10, 500ms, 2m30s or 1h."""
+OptionalDuration = Annotated[float | None, _AS_DURATION]
+"""A duration whose absence means something of its own."""
+Switch = Annotated[bool, Parameter(negative="")]
+"""On when named; there is no --no-... form."""
+Yes = Annotated[bool, Parameter(name=("--yes", "-y"), negative="")]
+"""Do not ask before something that cannot be undone."""
 
 
 @Parameter(name="*")
@@ -31,11 +38,11 @@ class OutputOptions:
 
     output: Annotated[Format | None, Parameter(name=("--output", "-o"))] = None
     """Format of the result [table on a terminal, plain in a pipe]."""
-    json: Annotated[bool, Parameter(negative="")] = False
+    json: Switch = False
     """Short for --output json."""
-    no_headers: Annotated[bool, Parameter(negative="")] = False
+    no_headers: Switch = False
     """No header line in tables."""
-    no_color: Annotated[bool, Parameter(negative="")] = False
+    no_color: Switch = False
     """No colours (also NO_COLOR)."""
     quiet: Annotated[bool, Parameter(name=("--quiet", "-q"), negative="")] = False
     """No messages on stderr but errors."""

@@ -157,4 +157,5 @@ def message(text: str) -> None:
 
 def error(text: str) -> None:
     """Tell a person why it did not work; the same in every output format."""
-    message(f"synaxis: {printable(text)}")
+    for line in text.splitlines():
+        message(f"synaxis: {printable(line)}")

@@ -149,6 +149,8 @@ def up(
 
 def _supervise(layout: list[LocalNode], flags: Sequence[str], files: ExitStack | None) -> int:
     specs = []
+    if files is None and sys.stderr.isatty():
+        flags = ("--log-format", "console", *flags)  # for a person, though it is a pipe to us
     for node in layout:
         path = node.data_dir.parent / f"{node.node_id}.log"
         log = None if files is None else files.enter_context(path.open("ab"))
