@@ -340,7 +340,7 @@ class Settings(BaseSettings):
     peer_cert: Path | None = _setting(
         "Security",
         None,
-        "PEM certificate of this node for peers; its subject alternative name is the node id.",
+        "PEM certificate of this node for peers, signed by `peer_ca`.",
     )
     peer_key: Path | None = _setting(
         "Security",
