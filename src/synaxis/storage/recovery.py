@@ -135,8 +135,7 @@ def recover(
     if newest < votes.segment:
         # The newest segment has vanished, with everything that only it knew.
         replay.lose(None)
-    for name, hard_state in votes.votes.items():
-        replay.put_hard_state_copy(name, hard_state, complete=votes.complete)
+    replay.put_votes(votes.votes, complete=votes.complete)
     groups = replay.finish(snapshots.load)
     rewrite = replay.losses > 0 or not all(group.intact for group in groups.values())
     return Recovery(groups, reader.segments, reader.tail, reader.obsolete, reader.damaged, rewrite)

@@ -169,19 +169,21 @@ class Replay:
         for group in self._groups.values():
             group.lose()
 
-    def put_hard_state_copy(self, name: GroupId, hard_state: HardState, *, complete: bool) -> None:
-        """Take a hard state from the second copy; it may name a group that the log lost.
+    def put_votes(self, votes: dict[GroupId, HardState], *, complete: bool) -> None:
+        """Take the second copy of the hard states; it may name groups that the log lost.
 
         Args:
-            name: the group.
-            hard_state: at least as new as every one that was acknowledged, if ``complete``.
-            complete: whether the whole second copy could be read.
+            votes: of every group that ever had a hard state, if ``complete``.
+            complete: whether the whole second copy could be read. Then it is at least as new
+                as the log, because it is written first.
         """
-        group = self._group(name)
+        for name, hard_state in votes.items():
+            group = self._group(name)
+            if complete or _rank(hard_state) > _rank(group.hard_state):
+                group.hard_state = hard_state
         if complete:
-            group.put_hard_state(hard_state)
-        elif _rank(hard_state) > _rank(group.hard_state):
-            group.hard_state = hard_state
+            for group in self._groups.values():
+                group.hard_state_known = True
 
     def finish(
         self, load: Callable[[GroupId, SnapshotMeta], Snapshot | None]

@@ -43,7 +43,7 @@ class VoteFileContent(msgspec.Struct):
     """Number of a segment that certainly existed."""
     votes: dict[GroupId, HardState] = {}
     complete: bool = True
-    """False if some bytes could not be read: a vote may be missing."""
+    """False if the file or some of its bytes could not be read: a vote may be missing."""
 
 
 class VoteFile:
@@ -58,6 +58,7 @@ class VoteFile:
         """Read what is there."""
         content = VoteFileContent()
         if FILE_NAME not in self._directory.names():
+            content.complete = False
             return content
         raw = self._directory.read(FILE_NAME)
         at = 0
