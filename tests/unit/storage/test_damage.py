@@ -5,6 +5,7 @@ Each test states what was acknowledged and accepts nothing less than that, or a 
 """
 
 from collections.abc import Iterator
+from itertools import pairwise
 from random import Random
 from typing import NamedTuple
 
@@ -79,7 +80,7 @@ def assert_is_one_of(recovered: Groups, before: Groups, after: Groups) -> None:
 
 def torn_writes(steps: list[Step]) -> Iterator[tuple[Step, Step, int]]:
     """Yield (before, after, first byte that the second one wrote) for each write."""
-    for before, after in zip(steps, steps[1:], strict=False):
+    for before, after in pairwise(steps):
         yield before, after, len(before.files[SEGMENT])
 
 
@@ -132,7 +133,7 @@ def test_a_new_segment_cut_off_at_any_byte_is_forgotten() -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_a_torn_write_that_lost_any_of_its_sectors_is_dropped_whole(seed: int) -> None:
-    random = Random(seed)
+    random = Random(seed)  # noqa: S311  reproducible on purpose
     for before, after, start in torn_writes(recorded_steps()):
         torn = bytearray(after.files[SEGMENT])
         sectors = list(range(start // 512, -(-len(torn) // 512)))
@@ -161,7 +162,7 @@ def test_the_log_can_be_written_after_a_torn_tail_was_cut_off() -> None:
 
 def check_flips(files: dict[str, bytes], known: Groups, stride: int, seed: int) -> tuple[int, int]:
     """Flip a random bit of every ``stride``-th byte; return (flips, groups called damaged)."""
-    random = Random(seed)
+    random = Random(seed)  # noqa: S311  reproducible on purpose
     flips = damaged = 0
     for name, content in files.items():
         for at in range(random.randrange(stride), len(content), stride):
@@ -404,10 +405,8 @@ def test_a_disk_that_fails_at_any_call_loses_nothing_acknowledged(survives: str)
     for fail_at in range(1, 1000):
         directory = FaultyDirectory(fail_at=fail_at)
         acknowledged, failed = run_until_failure(directory)
-        if survives == "the page cache":
-            files = directory.after_kill()
-        else:
-            files = directory.after_crash()
+        cached = survives == "the page cache"
+        files = directory.after_kill() if cached else directory.after_crash()
         next_known = known[min(acknowledged + 1, len(known) - 1)]
         assert_is_one_of(reopened(files), known[acknowledged], next_known)
         if fail_at > len(directory.operations):
