@@ -59,7 +59,10 @@ class Converting:
         if not blocked:
             table.tenant(request.session).requests[sequence] = request
             granting.upgrade(request, now)
-            return Granted(request.token, now, request.holds)
+            granted = Granted(request.token, now, request.holds)
+            if table.contended(request):
+                self._referee.judge_upgraded(request, now)
+            return granted
         maximum = self._limits.waiters_per_lock_max
         if wait_ms == 0:
             refused = refusals.waited_too_long(table, request, now, self._referee.owner_of)

@@ -42,16 +42,29 @@ class Referee:
         Outcome; its leaving may grant ``request``, which then has an Outcome too.
         """
         while request.waiting and self._may_be_waited_for(request):
-            search = CycleSearch(self._granting.table, self._limits.deadlock_visits_max)
-            cycle = search.cycle_through(request.owner)
-            self._granting.table.searches_exhausted_total += search.exhausted
+            cycle = self._cycle_through(request.owner)
             if not cycle:
                 return None
-            victim = self._victim(cycle, request)
-            refused = self._break(cycle, victim, request, now)
+            refused = self._break(cycle, self._victim(cycle, request), request, now)
             if refused is not None:
                 return refused
         return None
+
+    def judge_upgraded(self, request: Request, now: LogTime) -> None:
+        """Break all cycles that an upgrade without a wait has closed.
+
+        Shared requests that wait for another of their names did not wait for a shared holder,
+        but do for an exclusive one. The requester is no victim by this command: it has no wait.
+        """
+        while cycle := self._cycle_through(request.owner):
+            self._break(cycle, self._victim(cycle, request), request, now)
+
+    def _cycle_through(self, owner: Owner) -> list[Step]:
+        table = self._granting.table
+        search = CycleSearch(table, self._limits.deadlock_visits_max)
+        cycle = search.cycle_through(owner)
+        table.searches_exhausted_total += search.exhausted
+        return cycle
 
     def _may_be_waited_for(self, request: Request) -> bool:
         """Whether a search is worth its cost: a cycle needs somebody who waits for this owner.
