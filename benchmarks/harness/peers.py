@@ -10,7 +10,12 @@ import os
 import shutil
 import zlib
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    suppress,
+)
 from pathlib import Path
 
 import aetcd  # type: ignore[import-untyped] # it has no annotations
@@ -31,6 +36,9 @@ from benchmarks.harness.systems import LockClient
 __all__ = ["Etcd", "Postgres", "Redis"]
 
 _LOCK_TTL_S = 60
+_FAILOVER_TRY_S = 0.25
+"""How long a node may stay silent before the next one is asked, while the leader is dead."""
+_FAILOVER_PAUSE_S = 0.01
 
 
 class Etcd:
@@ -67,11 +75,7 @@ class Etcd:
             self.nodes.append(ServerProcess(arguments, self._directory / f"n{i}.log"))
         for node in self.nodes:
             node.start()
-        wait_until(
-            lambda: all(_etcd_healthy(port) for port in self.client_ports),
-            "etcd serves",
-            processes=self.nodes,
-        )
+        self.wait_ready()
 
     def stop(self) -> None:
         """See LockSystem."""
@@ -90,6 +94,31 @@ class Etcd:
             if node.alive and _etcd_leads(self.client_ports[index]):
                 return index
         return None
+
+    def wait_ready(self) -> float:
+        """Wait until every running node serves; return the seconds that took."""
+        running = [
+            (node, port)
+            for node, port in zip(self.nodes, self.client_ports, strict=True)
+            if node.alive
+        ]
+        return wait_until(
+            lambda: all(_etcd_healthy(port) for _, port in running),
+            "etcd serves",
+            processes=[node for node, _ in running],
+        )
+
+    @asynccontextmanager
+    async def connect_any(self) -> AsyncIterator[LockClient]:
+        """Connect to every node: aetcd itself does not fail over."""
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(
+                    aetcd.Client("127.0.0.1", port, timeout=_FAILOVER_TRY_S)
+                )
+                for port in self.client_ports
+            ]
+            yield EtcdAnyNode(clients)
 
     @asynccontextmanager
     async def connect(self, workers: int) -> AsyncIterator[LockClient]:
@@ -139,6 +168,41 @@ class EtcdLocks:
                     kind=aetcd.EventKind.DELETE,
                 )
         return bool(created)
+
+
+class EtcdAnyNode:
+    """The same locks without a lease, asked of one node after the other until one answers."""
+
+    def __init__(self, clients: list[aetcd.Client]) -> None:
+        self._clients = clients
+        self._turn = 0
+
+    @asynccontextmanager
+    async def hold(self, worker: int, name: str) -> AsyncIterator[None]:
+        """Create the key with a value of our own; found there, an unanswered try had worked."""
+        key, value = name.encode(), f"{worker}".encode()
+        while not await self._created(key, value):
+            self._turn += 1
+            await asyncio.sleep(_FAILOVER_PAUSE_S)
+        yield
+        with suppress(aetcd.ClientError):
+            await self._client.delete(key)
+
+    @property
+    def _client(self) -> aetcd.Client:
+        return self._clients[self._turn % len(self._clients)]
+
+    async def _created(self, key: bytes, value: bytes) -> bool:
+        client = self._client
+        try:
+            created, found = await client.transaction(
+                compare=[client.transactions.create(key) == 0],
+                success=[client.transactions.put(key, value)],
+                failure=[client.transactions.get(key)],
+            )
+        except aetcd.ClientError:
+            return False
+        return bool(created or (found[0] and found[0][0][0] == value))
 
 
 def _etcd_healthy(port: int) -> bool:

@@ -1,5 +1,6 @@
 """Synaxis as its users meet it: ``synaxis node run`` processes and the public SDK."""
 
+import re
 import shutil
 import sys
 from collections.abc import AsyncIterator
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = ["SynaxisCluster"]
+
+
+_LEADS = re.compile(r'^synaxis_raft_is_leader\{[^}]*group="locks/0"[^}]*\} 1(\.0)?$', re.MULTILINE)
 
 
 class SynaxisCluster:
@@ -66,6 +70,13 @@ class SynaxisCluster:
             processes=[node for node in self.nodes if node.alive],
         )
 
+    def leader(self) -> int | None:
+        """Return the index of the node that leads the locks, by the nodes' own metrics."""
+        for index, (node, url) in enumerate(zip(self.nodes, self.urls, strict=True)):
+            if node.alive and _LEADS.search(http_get(f"{url}/metrics")[1].decode()):
+                return index
+        return None
+
     def stop(self) -> None:
         """See LockSystem."""
         for node in self.nodes:
@@ -81,7 +92,13 @@ class SynaxisCluster:
     async def connect(self, workers: int) -> AsyncIterator[LockClient]:
         """Open one session; all workers share it, as the tasks of one program would."""
         del workers
-        async with synaxis.connect(",".join(self.urls)) as cluster:
+        async with self.connect_any() as client:
+            yield client
+
+    @asynccontextmanager
+    async def connect_any(self) -> AsyncIterator[LockClient]:
+        """Open one client; it knows all nodes and fails over by itself."""
+        async with synaxis.connect(self.urls) as cluster:
             yield SynaxisLocks(cluster)
 
 

@@ -3,7 +3,9 @@
 from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
-__all__ = ["LockClient", "LockSystem"]
+from benchmarks.harness.processes import ServerProcess
+
+__all__ = ["LockClient", "LockSystem", "ReplicatedSystem"]
 
 
 class LockClient(Protocol):
@@ -43,4 +45,22 @@ class LockSystem(Protocol):
 
     def connect(self, workers: int) -> AbstractAsyncContextManager[LockClient]:
         """Open what ``workers`` concurrent users of one client process need."""
+        ...
+
+
+class ReplicatedSystem(LockSystem, Protocol):
+    """A lock service of several nodes, one of which leads."""
+
+    nodes: list[ServerProcess]
+
+    def leader(self) -> int | None:
+        """Return the index of the leading node, None while nobody leads."""
+        ...
+
+    def wait_ready(self) -> float:
+        """Wait until every running node serves; return the seconds that took."""
+        ...
+
+    def connect_any(self) -> AbstractAsyncContextManager[LockClient]:
+        """Open a client that survives the loss of any node."""
         ...

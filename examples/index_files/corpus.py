@@ -1,5 +1,6 @@
 """What is indexed: the files of a directory, their words, and the shard of every word."""
 
+import os
 import re
 import sysconfig
 import zlib
@@ -13,8 +14,9 @@ SHARDS = 16
 """Number of independently locked parts of the index."""
 
 _WORD = re.compile(r"[a-z_][a-z0-9_]+")
-_BATCHES_WANTED = 200
-_BATCH_FILES_MAX = 16
+_BATCHES_WANTED = 120
+_BATCH_FILES_MAX = 64
+"""A single ``lock_many`` may name as many locks."""
 _SKIPPED_DIRECTORIES = {"site-packages", "dist-packages", "__pycache__", ".git", ".venv"}
 
 
@@ -28,18 +30,16 @@ def find_files(directory: Path) -> list[str]:
 
     A directory without any gets all its files indexed.
     """
-    found = [path for path in sorted(directory.rglob("*")) if _is_wanted(path, directory)]
+    found = []
+    for parent, directories, names in os.walk(directory):
+        directories[:] = [name for name in directories if name not in _SKIPPED_DIRECTORIES]
+        found += [Path(parent, name).relative_to(directory) for name in names]
     python = [path for path in found if path.suffix == ".py"]
-    return [str(path.relative_to(directory)) for path in python or found]
-
-
-def _is_wanted(path: Path, directory: Path) -> bool:
-    parents = path.relative_to(directory).parts[:-1]
-    return path.is_file() and _SKIPPED_DIRECTORIES.isdisjoint(parents)
+    return sorted(map(str, python or found))
 
 
 def batches_of(files: list[str]) -> list[list[str]]:
-    """Return the groups in which files are claimed: small ones, about 200, of 16 at most."""
+    """Return the groups in which files are claimed: small ones, about 120, of 64 files at most."""
     size = min(max(-(-len(files) // _BATCHES_WANTED), 1), _BATCH_FILES_MAX)
     return [files[start : start + size] for start in range(0, len(files), size)]
 

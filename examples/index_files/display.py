@@ -20,8 +20,7 @@ class Display:
         self._files = files
         self._console = console
         self._progress = Progress(
-            TextColumn("files"),
-            BarColumn(bar_width=28),
+            BarColumn(bar_width=20),
             MofNCompleteColumn(),
             TextColumn("{task.fields[facts]}"),
             TimeElapsedColumn(),
@@ -47,15 +46,18 @@ class Display:
     def say(self, text: str) -> None:
         """Print one line about something that has happened, above the bar."""
         self._console.print(
-            f"[{time.monotonic() - self._started:5.1f} s] {text}", markup=False, highlight=False
+            f"[{time.monotonic() - self._started:5.1f} s] {text}",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
         )
 
     def update(
         self, done: int, leadership: Leadership | None, failovers: int, refused: int
     ) -> None:
         """Show how far it is."""
-        leader = f"{leadership.node}, term {leadership.term}" if leadership else "none"
-        facts = f"leader {leader}, {failovers} fail-overs, {refused} stale writes refused"
+        leader = f"{leadership.node} leads term {leadership.term}" if leadership else "no leader"
+        facts = f"{leader}, fail-overs: {failovers}, refused: {refused}"
         self._progress.update(self._bar, completed=done, facts=facts)
         if self._progress.disable and (time.monotonic() >= self._plain_at or done == self._files):
             self._plain_at = time.monotonic() + _PLAIN_EVERY_S

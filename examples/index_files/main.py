@@ -160,16 +160,14 @@ def print_figures(job: Job, result: Result, console: Console) -> None:
     console.print(
         f"indexed {job.files} files in {seconds:.1f} s: {job.files / seconds:,.0f} files/s, "
         f"{updates / seconds:,.0f} locked shard updates/s, faults included",
-        highlight=False,
     )
     failovers = ", ".join(f"{each:.2f} s" for each in result.outcome.failover_seconds)
-    console.print(f"fail-over, from SIGKILL to the next granted lock: {failovers}", highlight=False)
+    console.print(f"fail-over, from SIGKILL to the next granted lock: {failovers}")
     frozen, refusal = result.outcome.frozen, result.outcome.refusal
     if frozen is not None and refusal is not None:
         console.print(
             f"{frozen.worker} was frozen for {frozen.seconds:.1f} s holding {refusal.resource}; "
             f"its write with token {refusal.token} was refused: the store had seen {refusal.seen}",
-            highlight=False,
         )
 
 
@@ -179,7 +177,7 @@ def main() -> int:
     parser.add_argument("--dir", type=Path, default=default_directory(), help="what to index")
     parser.add_argument("--seconds-max", type=float, default=60, help="give up after this long")
     options = parser.parse_args()
-    console = Console()
+    console = Console(soft_wrap=True, highlight=False)
     batches = batches_of(find_files(options.dir))
     scratch = Path(tempfile.mkdtemp(prefix="synaxis-demo-"))
     job = Job(options.dir, scratch, batches)
@@ -199,7 +197,7 @@ def conclude(job: Job, wrong: Sequence[str], seconds: float, console: Console) -
     """Print the verdict and return the exit code; keep the evidence if something is off."""
     if wrong:
         for sentence in wrong[:20]:
-            console.print(f"WRONG: {sentence}", markup=False, highlight=False)
+            console.print(f"WRONG: {sentence}", markup=False)
         console.print(
             f"FAILED after {seconds:.1f} s; logs and index: {job.scratch}", highlight=False
         )
@@ -208,7 +206,6 @@ def conclude(job: Job, wrong: Sequence[str], seconds: float, console: Console) -
     console.print(
         f"OK after {seconds:.1f} s: {job.files} files, each indexed exactly once, equal to a "
         "single-process count; the stale write was refused",
-        highlight=False,
     )
     return 0
 

@@ -9,14 +9,13 @@ A shard is read, changed in the worker's memory and written back whole: without 
 two workers would overwrite each other's words.
 """
 
-import json
 import sqlite3
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import orjson
 from corpus import SHARDS
 
 from synaxis import StaleFencingToken
@@ -27,7 +26,7 @@ _SCHEMA = """
 CREATE TABLE files (path TEXT PRIMARY KEY, batch INTEGER NOT NULL, indexed INTEGER NOT NULL
   DEFAULT 0);
 CREATE INDEX files_by_batch ON files (batch, indexed);
-CREATE TABLE shards (number INTEGER PRIMARY KEY, body TEXT NOT NULL);
+CREATE TABLE shards (number INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE fences (resource TEXT PRIMARY KEY, token INTEGER NOT NULL);
 CREATE TABLE refusals (resource TEXT, token INTEGER, seen INTEGER, worker TEXT);
 CREATE TABLE gate (batches INTEGER NOT NULL);
@@ -39,8 +38,14 @@ _BUSY_TIMEOUT_S = 30.0
 class Shard:
     """One part of the index: how often its words occur, and in which batches they were found."""
 
-    words: Counter[str] = field(default_factory=Counter)
+    words: dict[str, int] = field(default_factory=dict)
     batches: list[int] = field(default_factory=list)
+
+    def add(self, batch: int, words: Mapping[str, int]) -> None:
+        """Take in the words of a batch."""
+        for word, count in words.items():
+            self.words[word] = self.words.get(word, 0) + count
+        self.batches.append(batch)
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,8 @@ class IndexStore:
     def __init__(self, path: Path, worker: str) -> None:
         self._worker = worker
         self._database = sqlite3.connect(path, _BUSY_TIMEOUT_S, isolation_level=None)
+        # A power cut may cost the last writes, never the file: the demo kills processes only.
+        self._database.execute("PRAGMA synchronous = NORMAL")
 
     def close(self) -> None:
         """Close the connection."""
@@ -86,6 +93,11 @@ class IndexStore:
             "SELECT DISTINCT batch FROM files, gate WHERE indexed = 0 AND batch < gate.batches"
         )
         return [batch for (batch,) in rows]
+
+    def files_of(self, batch: int) -> list[str]:
+        """Return the files of a batch."""
+        rows = self._database.execute("SELECT path FROM files WHERE batch = ?", (batch,))
+        return [path for (path,) in rows]
 
     def unfinished(self) -> bool:
         """Return whether any file is still to be indexed."""
@@ -200,10 +212,10 @@ class IndexStore:
         return int(self._database.execute(query, parameters).fetchone()[0])
 
 
-def _encode(shard: Shard) -> str:
-    return json.dumps({"batches": shard.batches, "words": shard.words}, separators=(",", ":"))
+def _encode(shard: Shard) -> bytes:
+    return orjson.dumps({"batches": shard.batches, "words": shard.words})
 
 
-def _decode(body: str) -> Shard:
-    content = json.loads(body)
-    return Shard(Counter(content["words"]), content["batches"])
+def _decode(body: bytes) -> Shard:
+    content = orjson.loads(body)
+    return Shard(content["words"], content["batches"])

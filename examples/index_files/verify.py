@@ -46,7 +46,7 @@ def _wrong_words(store: IndexStore, expected: Counter[str]) -> list[str]:
     for number in range(SHARDS):
         words = store.peek_shard(number).words
         misplaced += sum(shard_of(word) != number for word in words)
-        found += words
+        found.update(words)
     wrong = [f"{misplaced} words are in the wrong shard"] if misplaced else []
     different = [word for word in expected | found if expected[word] != found[word]]
     if different:

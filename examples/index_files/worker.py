@@ -13,7 +13,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from corpus import SHARDS, batches_of, count_words, find_files, shard_of
+from corpus import SHARDS, count_words, shard_of
 from store import IndexStore
 
 import synaxis
@@ -35,7 +35,6 @@ class Worker:
         self._cluster = cluster
         self._store = store
         self._directory = directory
-        self._batches = batches_of(find_files(directory))
         self._stop_at_write = stop_at_write
         self._writes = 0
 
@@ -57,18 +56,18 @@ class Worker:
         candidates = self._store.open_batches()
         random.shuffle(candidates)
         for batch in candidates:
-            locks = [f"files/{name}" for name in self._batches[batch]]
+            files = self._store.files_of(batch)
+            locks = [f"files/{name}" for name in files]
             try:
                 async with self._cluster.lock_many(locks, wait=0) as claim:
-                    await self._index(batch, claim.token)
+                    await self._index(batch, files, claim.token)
                     return True
             except synaxis.LockTimeout:
                 continue
         return False
 
-    async def _index(self, batch: int, claim_token: int) -> None:
+    async def _index(self, batch: int, files: list[str], claim_token: int) -> None:
         """Count the words of a claimed batch and add them to all shards."""
-        files = self._batches[batch]
         if not self._store.begin_batch(batch, files, claim_token):
             return
         words_by_shard: list[Counter[str]] = [Counter() for _ in range(SHARDS)]
@@ -86,8 +85,7 @@ class Worker:
             shard = self._store.read_shard(number, held.token)
             if batch in shard.batches:
                 return
-            shard.words.update(words)
-            shard.batches.append(batch)
+            shard.add(batch, words)
             self._stop_here_if_asked(number, held.token)
             self._store.write_shard(number, shard, held.token)
 
