@@ -7,8 +7,41 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from synaxis.client.cluster import AsyncSynaxis, connect
-    from synaxis.client.grants import Grant, GrantState
+    from synaxis.client.cluster import (
+        AsyncSynaxis,
+        connect,
+    )
+    from synaxis.client.election import (
+        Leader,
+    )
+    from synaxis.client.fencing import (
+        AsyncpgFence,
+        AsyncRedisFence,
+        FenceMiddleware,
+        FenceStore,
+        MemoryFenceStore,
+        RedisFence,
+        SqlFence,
+        SqliteFence,
+        fence_middleware,
+        fence_sql,
+    )
+    from synaxis.client.grants import (
+        Grant,
+        GrantState,
+    )
+    from synaxis.client.lock_admin import (
+        LockState,
+    )
+    from synaxis.client.lock_many import (
+        GrantSet,
+    )
+    from synaxis.client.sync import (
+        Synaxis,
+    )
+    from synaxis.client.watching import (
+        LockChange,
+    )
     from synaxis.errors import (
         AuthenticationRequired,
         BarrierBroken,
@@ -34,50 +67,85 @@ if TYPE_CHECKING:
         SynaxisError,
     )
 
-__version__ = "0.1.0"
+    __version__: str
 
 __all__ = [
+    "AsyncRedisFence",
     "AsyncSynaxis",
+    "AsyncpgFence",
     "AuthenticationRequired",
     "BarrierBroken",
     "ClientError",
     "ClusterError",
     "ConnectionFailed",
     "DeadlockError",
+    "FenceMiddleware",
+    "FenceStore",
     "Grant",
+    "GrantSet",
     "GrantState",
     "InvalidArgument",
+    "Leader",
     "LimitExceeded",
+    "LockChange",
     "LockLost",
     "LockNotHeld",
+    "LockState",
     "LockTimeout",
     "MembershipRefused",
+    "MemoryFenceStore",
     "NoQuorum",
     "NotFound",
     "NotLeader",
     "OutcomeUnknown",
     "Overloaded",
     "PermissionDenied",
+    "RedisFence",
     "RequestTimeout",
     "SessionExpired",
+    "SqlFence",
+    "SqliteFence",
     "StaleFencingToken",
+    "Synaxis",
     "SynaxisError",
     "__version__",
     "connect",
+    "fence_middleware",
+    "fence_sql",
 ]
 
 _HOMES = {
     "AsyncSynaxis": "synaxis.client.cluster",
+    "connect": "synaxis.client.cluster",
+    "Leader": "synaxis.client.election",
+    "AsyncRedisFence": "synaxis.client.fencing",
+    "AsyncpgFence": "synaxis.client.fencing",
+    "FenceMiddleware": "synaxis.client.fencing",
+    "FenceStore": "synaxis.client.fencing",
+    "MemoryFenceStore": "synaxis.client.fencing",
+    "RedisFence": "synaxis.client.fencing",
+    "SqlFence": "synaxis.client.fencing",
+    "SqliteFence": "synaxis.client.fencing",
+    "fence_middleware": "synaxis.client.fencing",
+    "fence_sql": "synaxis.client.fencing",
     "Grant": "synaxis.client.grants",
     "GrantState": "synaxis.client.grants",
-    "connect": "synaxis.client.cluster",
+    "LockState": "synaxis.client.lock_admin",
+    "GrantSet": "synaxis.client.lock_many",
+    "Synaxis": "synaxis.client.sync",
+    "LockChange": "synaxis.client.watching",
 }
+"""Where the names live that are not errors."""
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module 'synaxis' has no attribute {name!r}")
-    found: object = getattr(import_module(_HOMES.get(name, "synaxis.errors")), name)
+    found: object
+    if name == "__version__":
+        found = import_module("importlib.metadata").version("synaxis")
+    else:
+        found = getattr(import_module(_HOMES.get(name, "synaxis.errors")), name)
     globals()[name] = found
     return found
 

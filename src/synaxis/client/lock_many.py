@@ -105,6 +105,11 @@ class LockMany:
         self._wait = wait
         self._make = make
         self._stack = AsyncExitStack()
+        self._owner = 0
+
+    def asked_by(self, owner: int) -> None:
+        """Name the owner that waits and holds; see ``Lock.asked_by``."""
+        self._owner = owner
 
     async def __aenter__(self) -> GrantSet:
         """Wait for all of them, ``wait`` seconds in total.
@@ -117,7 +122,10 @@ class LockMany:
             grants = []
             for group, names in self._names:
                 left = None if until is None else max(0.0, until - now())
-                grants.append(await stack.enter_async_context(self._make(group, names, left)))
+                lock = self._make(group, names, left)
+                if self._owner:
+                    lock.asked_by(self._owner)
+                grants.append(await stack.enter_async_context(lock))
             self._stack = stack.pop_all()
         return GrantSet(grants)
 

@@ -80,14 +80,24 @@ class Lock:
         grant.protect(task)
         return grant
 
+    def asked_by(self, owner: int) -> None:
+        """Name the owner that waits and holds, unless the user did; default: the asyncio task."""
+        if not self._command.task:
+            # The command is ours alone, and was not sent yet.
+            msgspec.structs.force_setattr(self._command, "task", owner)
+
+    def give_back(self) -> None:
+        """Release in the background what may have been granted to a caller that has gone."""
+        if self._grant is not None:
+            self._grant.begin_release()
+
     async def acquire(self) -> Grant:
         """Wait for the lock, and leave its release to the caller; see ``__aenter__``."""
         if self._grant is not None:
             raise RuntimeError("a lock object serves once; call cluster.lock() again")
         command = self._command
         if not command.task and (task := asyncio.current_task()) is not None:
-            # The command is ours alone, and this is its first use.
-            msgspec.structs.force_setattr(command, "task", owner_of_task(task))
+            self.asked_by(owner_of_task(task))
         pool = self._pool
         session = pool.session(self._group)
         if session.state is not SessionState.OPEN:
