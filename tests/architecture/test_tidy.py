@@ -144,11 +144,3 @@ def test_news_fragments_have_a_kind_that_is_declared() -> None:
     ) - {"changes"}
     for path in (ROOT / "changes").glob("*.md"):
         assert path.suffixes[0][1:] in kinds, path.name
-
-
-def test_the_makefile_explains_every_target_and_has_at_most_twelve() -> None:
-    text = (ROOT / "Makefile").read_text(encoding="utf-8")
-    (phony,) = re.findall(r"^\.PHONY: (.*)$", text, re.MULTILINE)
-    explained = re.findall(r"^([a-z-]+):.*## \w", text, re.MULTILINE)
-    assert sorted(phony.split()) == sorted(explained)
-    assert len(explained) <= 12
