@@ -23,7 +23,13 @@ from synaxis.consensus.commands import Proposal
 from synaxis.consensus.raft.machine import Raft
 from synaxis.consensus.replica import Replica
 from synaxis.effects import Refused, Reply
-from synaxis.errors import ClientError, NotLeader, SynaxisError, error_from_wire
+from synaxis.errors import (
+    ClientError,
+    NotLeader,
+    StorageCorrupt,
+    SynaxisError,
+    error_from_wire,
+)
 from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, Sequence, SessionId
 from synaxis.locks.machine import LockMachine
 from synaxis.nodes.admission import Admission
@@ -111,9 +117,25 @@ class BaseNode:
             now,
         )
         replica = Replica(group, raft, machine, config.replica, recovered.snapshot, now)
+        if raft.damaged:
+            self._report_damage(group, raft.status().members.voters)
         if isinstance(machine, LockMachine):
             machine.owner_of = replica.sessions.owner_of
         return replica
+
+    def _report_damage(self, group: GroupId, voters: tuple[NodeId, ...]) -> None:
+        """Say what it means that records of ``group`` were lost.
+
+        Raises:
+            StorageCorrupt: nobody is left who could repair them.
+        """
+        if voters == (self.config.node_id,):
+            raise StorageCorrupt(
+                f"the disk log is damaged and this node is the only voter of {group}: what was "
+                "lost cannot be repaired. The damaged files are kept beside the log. To begin "
+                "anew, start with an empty data directory"
+            )
+        log.error("disk log damaged: neither voting nor leading until repaired", group=group)
 
     # --- life -------------------------------------------------------------------------------
 
