@@ -6,13 +6,15 @@ nodes crash with half-written disks, restart, compact, hand over and change memb
 
 import random
 from collections import Counter
+from collections.abc import Callable
+from typing import cast
 
 import msgspec
 
 from support.raft_network import Network, Node, Packet
 from synaxis.consensus.quorum import acknowledged
 from synaxis.consensus.raft.config import RaftConfig
-from synaxis.consensus.raft.messages import RequestVote, VoteReply
+from synaxis.consensus.raft.messages import RaftMessage, RequestVote, VoteReply
 from synaxis.effects import Entry, EntryKind, Persist
 from synaxis.errors import ClusterError
 from synaxis.ids import Instant, LogIndex, NodeId
@@ -45,7 +47,7 @@ class Judge:
 
     def sent(self, packet: Packet) -> None:
         """Term and vote must be durable before anyone hears of them (3.8)."""
-        message = packet.message
+        message = cast("RaftMessage", packet.message)
         disk = self.network.nodes[packet.sender].disk.hard_state
         is_hypothetical = getattr(message, "pre", False)
         if not is_hypothetical:
@@ -141,7 +143,7 @@ class Chaos:
             self.heal: 1,
             self.transfer: 0.5,
             self.unreachable: 0.5,
-            self.change_members: 2 if grows else 0,
+            self.change_members: 6 if grows else 0,
         }
 
     def run(self, steps: int) -> None:
@@ -192,7 +194,7 @@ class Chaos:
         payload = self.random.randbytes(self.random.choice((0, 8, 60, 250)))
         return self._try(node, lambda: node.raft.propose(payload, self.network.now))
 
-    def _try(self, node: Node, call) -> bool:
+    def _try(self, node: Node, call: Callable[[], object]) -> bool:
         try:
             call()
         except ClusterError:
@@ -205,9 +207,7 @@ class Chaos:
         node = self.leader()
         if node is None:
             return False
-        return self._try(
-            node, lambda: self.judge.asked(node, node.raft.read(self.network.now))
-        )
+        return self._try(node, lambda: self.judge.asked(node, node.raft.read(self.network.now)))
 
     def hold(self) -> None:
         self.some_node().is_disk_held = True
@@ -241,8 +241,9 @@ class Chaos:
         for effects in node.unwritten[:written]:
             if effects.persist is not None:
                 node.disk.write(effects.persist)
-        if written < len(node.unwritten) and node.unwritten[written].persist is not None:
-            self._tear(node, node.unwritten[written].persist)
+        for effects in node.unwritten[written : written + 1]:
+            if effects.persist is not None:
+                self._tear(node, effects.persist)
         node.unwritten = []
         self.network.crash(node.id)
         return True
@@ -285,9 +286,7 @@ class Chaos:
         if node is None:
             return False
         target = self.some_node().id
-        return self._try(
-            node, lambda: node.raft.transfer_leadership(target, self.network.now)
-        )
+        return self._try(node, lambda: node.raft.transfer_leadership(target, self.network.now))
 
     def unreachable(self) -> None:
         node, peer = self.some_node(), self.some_node()
@@ -305,9 +304,7 @@ class Chaos:
         voters = self.random.sample(known, self.random.randint(1, len(known)))
         rest = [name for name in names if name not in voters]
         learners = self.random.sample(rest, self.random.randint(0, len(rest)))
-        return self._try(
-            node, lambda: node.raft.change_members(voters, learners, self.network.now)
-        )
+        return self._try(node, lambda: node.raft.change_members(voters, learners, self.network.now))
 
     def recover(self) -> None:
         """Heal everything; the cluster must then serve, and all members agree."""

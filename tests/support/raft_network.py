@@ -7,12 +7,14 @@ lets time pass. Faults are switches: ``cut`` (one-way), ``drop`` (a predicate), 
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import google_crc32c
 import msgspec
 
 from synaxis.consensus.raft.config import RaftConfig
 from synaxis.consensus.raft.machine import Raft
+from synaxis.consensus.raft.messages import AppendEntries, AppendReply, RequestVote, VoteReply
 from synaxis.effects import (
     Effects,
     Entry,
@@ -24,9 +26,23 @@ from synaxis.effects import (
     SnapshotMeta,
 )
 from synaxis.ids import Instant, LogIndex, NodeId, Term
-from synaxis.ports import RecoveredGroup
+from synaxis.ports import LogStatus, RecoveredGroup
 
-__all__ = ["Disk", "Network", "Node", "Packet", "entry", "make_snapshot", "members"]
+__all__ = [
+    "Disk",
+    "Network",
+    "Node",
+    "Packet",
+    "Solo",
+    "append",
+    "entry",
+    "make_snapshot",
+    "members",
+    "of_type",
+    "vote",
+]
+
+Kind = TypeVar("Kind")
 
 
 def members(voters: str, learners: str = "", outgoing: str = "") -> Members:
@@ -119,7 +135,7 @@ class Node:
     # Shorthands
 
     @property
-    def status(self):
+    def status(self) -> LogStatus:
         return self.raft.status()
 
     @property
@@ -127,7 +143,7 @@ class Node:
         return self.status.role
 
     @property
-    def log(self):
+    def log(self) -> list[tuple[int, int]]:
         """(index, term) of every entry in memory."""
         state = self.raft._state
         entries = state.log.between(state.log.base_index, state.log.last_index)
@@ -137,6 +153,8 @@ class Node:
         """Take the effects and carry them out, as far as the disk allows."""
         effects = self.raft.take_effects()
         self.history.append(effects)
+        for observe in self.network.observers:
+            observe(self, effects)
         for target, message in effects.send_now:
             self.network.post(self.id, target, message)
         self.unwritten.append(effects)
@@ -216,6 +234,7 @@ class Network:
         self.checks = True
         self.packets: list[Packet] = []
         self.delivered: list[Packet] = []
+        self.observers: list[Callable[[Node, Effects], None]] = []
         self.drops: list[Callable[[Packet], bool]] = []
         self.cuts: set[tuple[NodeId, NodeId]] = set()
         self.group = members(voters, learners)
@@ -288,7 +307,8 @@ class Network:
     def settle(self, limit: int = 10_000) -> None:
         """Drain and deliver until nothing moves."""
         for _ in range(limit):
-            is_quiet = not any([is_busy(node.drain()) for node in self.alive()])
+            drained = [node.drain() for node in self.alive()]
+            is_quiet = not any(map(is_busy, drained))
             if self.packets:
                 self.deliver(self.packets.pop(0))
             elif is_quiet:
@@ -315,24 +335,36 @@ class Network:
 
     # Whole-cluster steps
 
-    def campaign(self, name: str) -> None:
-        """Let a node's election timer fire now, everyone else having lost their leader."""
-        for node in self.alive():
-            if node.raft._state.leader not in (None, node.id):
-                node.raft.peer_unreachable(node.raft._state.leader, self.now)
+    def time_out(self, name: str) -> None:
+        """Let the election timer of one node fire, for nobody else does time pass."""
         node = self[name]
-        self.now = max(self.now, node.raft.deadline())
-        node.raft.tick(self.now)
+        node.raft.tick(max(self.now, node.raft.deadline()))
         node.drain()
+
+    def campaign(self, name: str) -> None:
+        """The same, everyone having lost their leader before."""
+        for node in self.alive():
+            leader = node.raft.leader
+            if leader is not None and leader != node.id:
+                node.raft.peer_unreachable(leader, self.now)
+        self.time_out(name)
 
     def elect(self, name: str) -> Node:
         """Make a node leader, by fair means."""
         for _ in range(10):
-            self.campaign(name)
+            for node in self.alive():
+                if node.role == "leader" and node.id != name and self._reaches(node.id, name):
+                    node.raft.transfer_leadership(NodeId(name), self.now)
             self.settle()
+            if self[name].role != "leader":
+                self.campaign(name)
+                self.settle()
             if self[name].role == "leader":
                 return self[name]
         raise AssertionError(f"{name} cannot be elected: {self.roles()}")
+
+    def _reaches(self, sender: str, target: str) -> bool:
+        return (NodeId(sender), NodeId(target)) not in self.cuts
 
     def leader(self) -> Node:
         leaders = [node for node in self.alive() if node.role == "leader"]
@@ -346,3 +378,150 @@ class Network:
         if settle:
             self.settle()
         return index
+
+
+class Solo:
+    """One node among peers that are only played: what it is told, what it answers."""
+
+    def __init__(
+        self,
+        voters: str = "abc",
+        learners: str = "",
+        *,
+        name: str = "a",
+        terms: Sequence[int] = (),
+        term: int = 0,
+        voted_for: str | None = None,
+        snapshot: Snapshot | None = None,
+        damaged: bool = False,
+        config: RaftConfig | None = None,
+        seed: int = 1,
+    ) -> None:
+        """``terms`` are those of the entries in the log, from the one behind the snapshot."""
+        first = snapshot.meta.index + 1 if snapshot else 1
+        entries = [entry(first + i, each, b"old") for i, each in enumerate(terms)]
+        hard_state = HardState(
+            Term(max(term, *terms, 0) if terms else term),
+            NodeId(voted_for) if voted_for else None,
+        )
+        self.network = Network("", config=config, seed=seed)
+        self.network.group = members(voters, learners)
+        recovered = RecoveredGroup(hard_state, snapshot, entries, damaged)
+        self.node = self.network.add(name, recovered)
+        self.raft = self.node.raft
+        if damaged:
+            self.drain()
+
+    def drain(self) -> list[tuple[str, msgspec.Struct]]:
+        """Drain until nothing comes; returns the messages in the order of their leaving."""
+        messages: list[tuple[str, msgspec.Struct]] = []
+        while True:
+            effects = self.node.drain()
+            messages += [*effects.send_now, *effects.send_after]
+            if not is_busy(effects):
+                return messages
+
+    def say(self, sender: str, *messages: msgspec.Struct) -> list[tuple[str, msgspec.Struct]]:
+        """Let the node hear ``messages`` of a peer; returns what it sends."""
+        for message in messages:
+            self.raft.handle(NodeId(sender), message, self.network.now)
+        return self.drain()
+
+    def wait(self, milliseconds: int) -> list[tuple[str, msgspec.Struct]]:
+        """Let time pass, timer by timer; returns what was sent."""
+        messages = []
+        end = self.network.now + milliseconds
+        while True:
+            self.network.now = Instant(min(max(self.raft.deadline(), self.network.now), end))
+            if self.raft.deadline() <= self.network.now:
+                self.raft.tick(self.network.now)
+                messages += self.drain()
+            if self.network.now >= end:
+                return messages
+
+    def time_out(self) -> list[tuple[str, msgspec.Struct]]:
+        """Wait for the election timeout."""
+        self.network.now = max(self.network.now, self.raft.deadline())
+        self.raft.tick(self.network.now)
+        return self.drain()
+
+    def become_candidate(self) -> list[tuple[str, msgspec.Struct]]:
+        """Time out and be given all pre-votes; returns the requests for votes."""
+        self.time_out()
+        messages: list[tuple[str, msgspec.Struct]] = []
+        for peer in self.peers():
+            reply = VoteReply(Term(self.status.term + 1), granted=True, pre=True)
+            messages += self.say(peer, reply)
+        return [each for each in messages if isinstance(each[1], RequestVote)]
+
+    def become_leader(self) -> list[tuple[str, msgspec.Struct]]:
+        """Win an election with every vote; returns the first appends."""
+        self.become_candidate()
+        messages: list[tuple[str, msgspec.Struct]] = []
+        for peer in self.peers():
+            messages += self.say(peer, VoteReply(self.status.term, granted=True))
+        return messages
+
+    def commit_all(self) -> list[tuple[str, msgspec.Struct]]:
+        """Let every peer acknowledge the whole log."""
+        messages: list[tuple[str, msgspec.Struct]] = []
+        for peer in self.peers():
+            messages += self.say(peer, self.matched(self.status.last_index))
+        return messages
+
+    def matched(self, index: int, *, confirmed: int = 0) -> AppendReply:
+        """The answer of a peer that holds everything up to ``index``."""
+        term = self.status.term
+        return AppendReply(term, True, LogIndex(index), term, confirmed)
+
+    def peers(self) -> list[str]:
+        group = self.status.members
+        everyone = sorted({*group.voters, *group.outgoing, *group.learners})
+        return [str(peer) for peer in everyone if peer != self.node.id]
+
+    def propose(self, payload: bytes = b"x") -> list[tuple[str, msgspec.Struct]]:
+        self.raft.propose(payload, self.network.now)
+        return self.drain()
+
+    @property
+    def status(self) -> LogStatus:
+        return self.raft.status()
+
+    @property
+    def terms(self) -> list[int]:
+        """Terms of the entries in memory."""
+        return [term for _, term in self.node.log]
+
+
+def append(
+    term: int,
+    after: int = 0,
+    after_term: int = 0,
+    *terms: int,
+    commit: int = 0,
+    confirmation_round: int = 0,
+) -> AppendEntries:
+    """An AppendEntries with entries of these terms behind ``after``."""
+    entries = tuple(entry(after + 1 + i, each, b"new") for i, each in enumerate(terms))
+    return AppendEntries(
+        Term(term),
+        LogIndex(after),
+        Term(after_term),
+        LogIndex(commit),
+        confirmation_round,
+        entries,
+    )
+
+
+def vote(
+    term: int, last: int = 0, last_term: int = 0, *, pre: bool = False, transfer: bool = False
+) -> RequestVote:
+    """A request of a candidate whose log ends with ``last``."""
+    return RequestVote(Term(term), LogIndex(last), Term(last_term), pre, transfer)
+
+
+def of_type(
+    messages: Iterable[tuple[str, msgspec.Struct]], kind: type[Kind]
+) -> list[tuple[str, Kind]]:
+    """Those of ``messages`` that are of one type."""
+    return [(target, each) for target, each in messages if isinstance(each, kind)]
