@@ -162,8 +162,9 @@ async def test_closing_writes_what_was_submitted_and_seals_the_log() -> None:
     before = len(directory.operations)
     rebooted = FaultyDirectory(directory.after_crash())
     assert open_log(rebooted)[1][LOCKS].entries == list(entries(1, 9))
-    # A sealed log needs no copy of its last segment: votes are rewritten, the states appended.
-    assert rebooted.operations == ["write", "sync", "replace"]
+    # A sealed log needs no copy of its last segment: the seal goes, the states are appended,
+    # the votes are rewritten.
+    assert rebooted.operations == ["truncate", "write", "sync", "replace"]
     assert len(directory.operations) == before
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from synaxis.ids import GroupId
 from synaxis.ports import Directory
 from synaxis.storage.replay import Replay, ReplayedGroup
-from synaxis.storage.scan import ScanResult, has_zero_sector, next_record, scan_records
+from synaxis.storage.scan import BatchEnd, ScanResult, has_zero_sector, next_record, scan_records
 from synaxis.storage.segments import (
     Owner,
     Segment,
@@ -21,18 +21,7 @@ from synaxis.storage.segments import (
 from synaxis.storage.snapshots import SnapshotFiles
 from synaxis.storage.vote_file import VoteFileContent
 
-__all__ = ["Recovery", "Tail", "recover"]
-
-
-class Tail(NamedTuple):
-    """Where writing goes on in the last segment."""
-
-    length: int
-    batch: int
-    """Number of the last batch."""
-    rolling: int
-    sealed: bool
-    """Whether the file ends with a batch that says nothing: all others were surely synced."""
+__all__ = ["Recovery", "recover"]
 
 
 class Recovery(NamedTuple):
@@ -40,7 +29,10 @@ class Recovery(NamedTuple):
 
     groups: dict[GroupId, ReplayedGroup]
     segments: list[Segment]
-    tail: Tail
+    end: BatchEnd
+    """Where writing goes on in the last segment."""
+    sealed: bool
+    """Whether everything before ``end`` was surely synced, so that it need not be copied."""
     obsolete: list[str]
     """Files that a finished baseline or an unborn segment left behind."""
     damaged: list[str]
@@ -57,7 +49,7 @@ class _Reader:
         self.segments: list[Segment] = []
         self.obsolete: list[str] = []
         self.damaged: list[str] = []
-        self.tail = Tail(0, 0, 0, sealed=False)
+        self.last_scan = ScanResult([], BatchEnd(0, 0, 0), None)
 
     def read_all(self) -> None:
         numbers = [segment_number(name) for name in self._directory.names()]
@@ -85,11 +77,10 @@ class _Reader:
         self.replay.feed(scan.found)
         if self.replay.losses > losses:
             self.damaged.append(name)
-        segment = Segment(number, scan.length)
+        segment = Segment(number, scan.end.length)
         segment.last_index = self.replay.last_index
         self.segments.append(segment)
-        sealed = scan.sealed and scan.length == len(content)
-        self.tail = Tail(scan.length, scan.batch, scan.rolling, sealed)
+        self.last_scan = scan
 
     def _scan(
         self,
@@ -104,7 +95,7 @@ class _Reader:
         if decoded is not None:
             header, start = decoded
             scan = scan_records(content, start, seed, header.checksum, last=last)
-            return None if last and scan.batch == 0 and not scan.found else scan
+            return None if last and scan.end.batch == 0 and not scan.found else scan
         start = len(SegmentHeader(self._owner, number, False, 0, 0).encode())
         scan = scan_records(content, start, seed, None, last=False)
         torn = len(content) < start or has_zero_sector(content, 0)
@@ -115,8 +106,9 @@ class _Reader:
         """Return whether the segment continues the one before it without a gap."""
         if header.baseline or not self.segments:
             return True
+        end = self.last_scan.end
         previous = (header.number - 1, header.previous_length, header.previous_crc)
-        return previous == (self.segments[-1].number, self.tail.length, self.tail.rolling)
+        return previous == (self.segments[-1].number, end.length, end.rolling)
 
 
 def recover(
@@ -138,4 +130,13 @@ def recover(
     replay.put_votes(votes.votes, complete=votes.complete)
     groups = replay.finish(snapshots.load)
     rewrite = replay.losses > 0 or not all(group.intact for group in groups.values())
-    return Recovery(groups, reader.segments, reader.tail, reader.obsolete, reader.damaged, rewrite)
+    scan = reader.last_scan
+    return Recovery(
+        groups,
+        reader.segments,
+        scan.before_seal or scan.end,
+        scan.before_seal is not None,
+        reader.obsolete,
+        reader.damaged,
+        rewrite,
+    )

@@ -33,7 +33,7 @@ from synaxis.storage.records import (
     stored_crc,
 )
 
-__all__ = ["Loss", "ScanResult", "has_zero_sector", "next_record", "scan_records"]
+__all__ = ["BatchEnd", "Loss", "ScanResult", "has_zero_sector", "next_record", "scan_records"]
 
 
 class Loss(NamedTuple):
@@ -42,19 +42,26 @@ class Loss(NamedTuple):
     group: int | None
 
 
+class BatchEnd(NamedTuple):
+    """A place in a segment at which writing may go on."""
+
+    length: int
+    """Bytes before it."""
+    batch: int
+    """Number of the batch that ends here; 0 at the segment's beginning."""
+    rolling: int
+    """Rolling CRC of the last record before it."""
+
+
 class ScanResult(NamedTuple):
     """What a segment holds."""
 
     found: list[Record | Loss]
     """In file order."""
-    length: int
-    """Bytes up to the end of the last complete batch; less than the file if it was torn."""
-    batch: int
-    """Number of the last batch."""
-    rolling: int
-    """Rolling CRC at ``length``."""
-    sealed: bool
-    """Whether the last batch is a single SEAL."""
+    end: BatchEnd
+    """Of the last complete batch; before the end of the file if that was torn."""
+    before_seal: BatchEnd | None
+    """If the last batch is a single SEAL: the end of the batch before it, surely synced."""
 
 
 class _Scan:
@@ -74,7 +81,7 @@ class _Scan:
         """Values that the CRC of the last record may have had; empty: unknown."""
         self._batch_rolling = rolling or 0
         self._batch_found = 0
-        self._sealed = False
+        self._before_seal: BatchEnd | None = None
         self._found: list[Record | Loss] = []
 
     def run(self) -> ScanResult:
@@ -99,9 +106,10 @@ class _Scan:
                 self._skip_to_next_record()
             else:
                 self._lose(intact)
-        return ScanResult(
-            self._found, self._batch_start, self._batch - 1, self._batch_rolling, self._sealed
-        )
+        return ScanResult(self._found, self._end_of_last_batch(), self._before_seal)
+
+    def _end_of_last_batch(self) -> BatchEnd:
+        return BatchEnd(self._batch_start, self._batch - 1, self._batch_rolling)
 
     def _accept(self, header: Header) -> bool:
         stored = stored_crc(self._bytes, self._at, header)
@@ -121,9 +129,9 @@ class _Scan:
         self._rolling = rolling
         self._at += record_size(header.length)
         if header.ends_batch:
-            self._sealed = (
-                header.type is RecordType.SEAL and len(self._found) == self._batch_found + 1
-            )
+            only = len(self._found) == self._batch_found + 1
+            sealed = only and header.type is RecordType.SEAL and header.batch > 1
+            self._before_seal = self._end_of_last_batch() if sealed else None
             self._batch_start = self._at
             self._batch = header.batch + 1
             self._batch_rolling = rolling[0]

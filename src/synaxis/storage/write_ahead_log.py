@@ -21,7 +21,7 @@ from synaxis.errors import ConfigError, StorageError
 from synaxis.ids import GroupId, NodeId, Term
 from synaxis.ports import AppendFile, Directory, RecoveredGroup
 from synaxis.storage.records import NO_GROUP, Record, RecordType, encode_batch
-from synaxis.storage.recovery import Recovery, Tail, recover
+from synaxis.storage.recovery import Recovery, recover
 from synaxis.storage.replay import GroupState
 from synaxis.storage.segments import (
     Owner,
@@ -398,26 +398,31 @@ class WriteAheadLog:
             newest = found.segments[-1].number if found.segments else 0
             self._begin_again(found, max(newest, remembered_segment) + 1)
         elif found.segments:
-            self._continue(found.segments, found.tail)
+            self._continue(found)
         else:
             self._rotate([_SEAL])
         self._settle()
 
-    def _continue(self, segments: list[Segment], tail: Tail) -> None:
+    def _continue(self, found: Recovery) -> None:
         """Go on in the last segment.
 
         Its last batch may only be in the page cache: the process was killed before the sync,
         or the sync failed and the kernel calls the pages clean all the same. So the segment is
         copied, without a torn tail, into a new file that is synced before it takes the name.
+        Only a seal at the end proves that all before it was synced; then the seal is cut off,
+        because of itself nothing is known.
         """
-        for segment in segments:
+        for segment in found.segments:
             self._segments.add(segment)
         active = self._segments.active
         name = segment_name(active.number)
-        if not tail.sealed:
-            self._directory.replace(name, self._directory.read(name)[: tail.length])
+        length, self._batch, self._rolling = found.end
+        if found.sealed:
+            self._directory.truncate(name, length)
+        else:
+            self._directory.replace(name, self._directory.read(name)[:length])
+        active.size = length
         self._seed = segment_seed(self._owner, active.number)
-        self._batch, self._rolling = tail.batch, tail.rolling
         self._file = self._directory.append(name)
         # The states give every group its number, also one that only the vote file knew.
         self._write_records([*self._states(), _SEAL])

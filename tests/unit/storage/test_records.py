@@ -56,8 +56,8 @@ def test_what_was_encoded_is_scanned(written: list[list[Record]], start: int) ->
     content = encoded(written, start)
     scan = scan_records(content, start, SEED, 7, last=True)
     assert scan.found == [record for batch in written for record in batch]
-    assert scan.length == len(content)
-    assert scan.batch == len(written)
+    assert scan.end.length == len(content)
+    assert scan.end.batch == len(written)
 
 
 @given(batches)
@@ -85,7 +85,7 @@ def test_a_header_is_recognised_only_where_it_was_written(
 ) -> None:
     content = encoded(written, 0)
     shift = data.draw(st.sampled_from([8, 16, 512]))
-    assert scan_records(bytes(shift) + content, shift, SEED, 7, last=True).batch == 0
+    assert scan_records(bytes(shift) + content, shift, SEED, 7, last=True).end.batch == 0
 
 
 @given(st.binary(max_size=2000))
