@@ -55,7 +55,8 @@ def status(
 ) -> int:
     """Show every node with its role, term and lag.
 
-    Every member is asked itself; one that does not answer is shown as the others see it.
+    Every member is asked itself; one that does not answer is shown as the
+    others see it.
 
     Args:
         group: only this group, such as locks/0.
@@ -107,8 +108,8 @@ def add(
 ) -> int:
     """Admit a node, which then joins as a learner.
 
-    The node itself is then started with `synaxis node run --node-id NODE_ID --join URL`; it
-    becomes a voter by itself once it has caught up.
+    The node is then started with synaxis node run --node-id NODE_ID
+    --join URL and becomes a voter by itself once it has caught up.
 
     Args:
         node_id: the new node's name; one that was never used in this cluster.

@@ -54,14 +54,17 @@ def run(  # noqa: PLR0913 - one parameter per option
 ) -> int:
     """Run a command while holding a lock.
 
-    The command stands after `--` and finds SYNAXIS_LOCK_NAME and SYNAXIS_LOCK_TOKEN (the fencing
-    token) in its environment. The exit code is the command's; 7 when the lock was not granted in
-    time, 6 when it is held (--wait 0) or was lost: the command is then stopped. SIGTERM, SIGINT,
-    SIGHUP, SIGUSR1 and SIGUSR2 are passed on to the command.
+    The command stands after -- and finds SYNAXIS_LOCK_NAME and
+    SYNAXIS_LOCK_TOKEN (the fencing token) in its environment, as in
+    synaxis lock run nightly --wait 10 -- ./report.sh
+
+    The exit code is the command's; 7 when the lock was not granted in time;
+    6 when it is held (with --wait 0) or was lost: the command is then
+    stopped. SIGTERM, SIGINT, SIGHUP, SIGUSR1 and SIGUSR2 are passed on.
 
     Args:
         name: the lock.
-        command: program and arguments, after `--`.
+        command: program and arguments, after --.
         wait: how long to wait for the lock; 0: not at all; default: for ever.
         mode: shared holders exclude only exclusive ones.
         max_hold: the cluster takes the lock back after this long.
@@ -102,9 +105,11 @@ def acquire(  # noqa: PLR0913 - one parameter per option
 ) -> int:
     """Take a lock and hold it until Ctrl-C.
 
-    Name, token, mode and session are printed as soon as the lock is held. Ctrl-C or SIGTERM gives
-    it back and exits with 0; a loss exits with 6. With --detach the command returns at once and
-    the lock stays held until `synaxis lock release NAME --token TOKEN`, but for --ttl at most.
+    Name, token, mode and session are printed as soon as the lock is held.
+    Ctrl-C or SIGTERM gives it back and exits with 0; a loss exits with 6.
+
+    With --detach the command returns at once and the lock stays held until
+    synaxis lock release NAME --token TOKEN, but for --ttl at most.
 
     Args:
         name: the lock.
@@ -146,8 +151,9 @@ def release(
 ) -> int:
     """Give back a lock taken with `lock acquire --detach`.
 
-    The fencing token says which grant is meant, so a late release never frees a later holder's
-    lock; when that grant is held no longer, the exit code is 6.
+    The fencing token says which grant is meant, so a late release never
+    frees a later holder's lock; when that grant is held no longer, the exit
+    code is 6.
 
     Args:
         name: the lock.

@@ -160,8 +160,8 @@ def graph(
 ) -> int:
     """Show who waits for whom.
 
-    The tree shows below each session those who wait for it. `-o dot` is for Graphviz, as in:
-    synaxis lock graph -o dot | dot -Tsvg > waits.svg
+    The tree shows below each session those who wait for it. -o dot is for
+    Graphviz, as in: synaxis lock graph -o dot | dot -Tsvg > waits.svg
 
     Args:
         output_format: tree (default on a terminal), table, dot, plain (default in a pipe), json
@@ -197,7 +197,7 @@ def print_graph(edges: list[Edge], chosen: GraphFormat | None) -> None:
             printer.rows([edge._asdict() for edge in edges], EDGE_COLUMNS)
 
 
-def force_release(
+def force_release(  # noqa: PLR0913 - one parameter per option
     name: str,
     /,
     *,
@@ -210,8 +210,8 @@ def force_release(
 ) -> int:
     """Take a lock away from whoever holds it.
 
-    The holder is told, but may be at work at this very moment: only a resource that checks fencing
-    tokens is safe from it.
+    The holder is told, but may be at work at this very moment: only a
+    resource that checks fencing tokens is safe from it.
 
     Args:
         name: the lock.

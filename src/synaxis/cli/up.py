@@ -123,11 +123,12 @@ def up(
 ) -> int:
     """Start a cluster on this machine: one node, or several supervised ones.
 
-    The cluster's URL is printed on stdout as SYNAXIS_URL=... once it is ready. Nodes that crash
-    are started again. Ctrl-C stops all, a second Ctrl-C kills. Data stays in --data-dir.
+    The cluster's URL is printed on stdout as SYNAXIS_URL=... once it is
+    ready. Nodes that crash are started again. Ctrl-C stops all, a second
+    Ctrl-C kills. Data stays in --data-dir.
 
     Args:
-        node_flags: after `--`: flags of `synaxis node run` for every node.
+        node_flags: after --: flags of synaxis node run for every node.
         nodes: how many nodes; 3 survive the loss of one, 5 of two.
         data_dir: where the data lives, one directory per node.
         port: API port of the first node; the next ones have +10, +20; peers +1.
