@@ -102,8 +102,12 @@ class Replica:
         self._serving = False
         self._open: list[Proposal] = []
         self._open_handles: list[object] = []
+        self._expiring: tuple[SessionId, ...] = ()
+        """Sessions that the open batch ends."""
         self._inflight: dict[LogIndex, _Inflight] = {}
         self._waiting: dict[tuple[SessionId, Sequence], object] = {}
+        self._doomed: dict[SessionId, LogIndex] = {}
+        """Sessions whose expiry is proposed, and where it is in the log."""
         self._ticket: int | None = None
         self._reads: dict[int, list[_Read]] = {}
         self._ready_reads: list[tuple[LogIndex, list[_Read]]] = []
@@ -183,6 +187,11 @@ class Replica:
         """
         self._see(now)
         self._read(_Read(handle, session, now))
+        known = self.sessions.by_id.get(session)
+        if known is not None:
+            # At once, though the answer waits for the quorum: what was heard in time must not
+            # expire because the quorum was slow. If this node leads no more, it ends nothing.
+            self.leases.renew(session, known.ttl_ms, now)
 
     def persisted(self, mark: PersistMark, now: Instant) -> None:
         """Take the news that a ``Persist`` of this replica is durable."""
@@ -237,10 +246,14 @@ class Replica:
         try:
             index, term = self.log.propose(_ENCODER.encode(batch), self._now)
         except SynaxisError as error:
+            self._expiring = ()
             body = refusal(error)
             self._replies.extend(_not_executed(handle, body) for handle in handles)
             return
         self._inflight[index] = _Inflight(term, batch, handles)
+        if self._expiring:
+            self._doomed.update(dict.fromkeys(self._expiring, index))
+            self._expiring = ()
 
     # --- applying ---------------------------------------------------------------------------
 
@@ -334,6 +347,7 @@ class Replica:
         if session is None:
             return
         self.leases.forget(number)
+        self._doomed.pop(number, None)
         self.machine.end_session(number, now)
         for sequence, reply in session.replies.items():
             handle = self._waiting.pop((number, sequence), None) if reply is None else None
@@ -389,6 +403,8 @@ class Replica:
     def _stop_leading(self) -> None:
         self._serving = False
         self.leases.stop()
+        self._expiring = ()
+        self._doomed.clear()
         for inflight in self._inflight.values():
             self._fail(inflight.handles)
         self._inflight.clear()
@@ -409,7 +425,8 @@ class Replica:
         due = self.machine.deadline()
         expired = self.leases.expired(self._now)
         if expired:
-            command = ExpireSessions(tuple(sorted(expired)))
+            self._expiring = tuple(sorted(expired))
+            command = ExpireSessions(self._expiring)
             self._open.append(Proposal(_INTERNAL, Sequence(0), Sequence(0), command))
             self._open_handles.append(None)
         elif due is not None and due <= self.stamp() and not self._open and not self._inflight:
@@ -436,12 +453,23 @@ class Replica:
             return
         later: list[tuple[LogIndex, list[_Read]]] = []
         for index, reads in self._ready_reads:
-            if index <= self.applied_index:
-                for read in reads:
-                    self._answer(read)
-            else:
+            if index > self.applied_index:
                 later.append((index, reads))
+                continue
+            for read in reads:
+                # "Alive" must not be said while the log may already hold the session's end.
+                fate = self._fate_of(read.question)
+                if fate > self.applied_index:
+                    later.append((fate, [read]))
+                else:
+                    self._answer(read)
         self._ready_reads = later
+
+    def _fate_of(self, question: msgspec.Struct | SessionId) -> LogIndex:
+        """Return where the log decides whether the session asked about ends, or 0."""
+        if isinstance(question, msgspec.Struct):
+            return LogIndex(0)
+        return self._doomed.get(question, LogIndex(0))
 
     def _answer(self, read: "_Read") -> None:
         question = read.question

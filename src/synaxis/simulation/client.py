@@ -69,7 +69,7 @@ class ClientConfig:
 
     ttl_ms: int = 3_000
     attempt_timeout: int = 600_000
-    retry_delay: int = 30_000
+    retry_delay: int = 100_000
     think_max: int = 300_000
     hold_max: int = 150_000
 

@@ -51,7 +51,7 @@ class InvariantViolation(AssertionError):
 class DurableLog:
     """What one node's disk is known to hold for the group."""
 
-    __slots__ = ("hard_state", "last_index", "pending", "snapshot_index", "terms")
+    __slots__ = ("hard_state", "last_index", "pending", "promised", "snapshot_index", "terms")
 
     def __init__(self) -> None:
         self.hard_state = HardState(Term(0), None)
@@ -60,12 +60,17 @@ class DurableLog:
         self.terms: dict[int, Term] = {}
         self.pending: list[Persist] = []
         """Handed to the disk and not confirmed."""
+        self.promised: dict[int, Term] = {}
+        """What a damaged disk held before. It still counts for those who heard of it: until it
+        is repaired, the node lets nobody win who lacks it."""
 
     def confirm(self, persist: Persist) -> None:
         """``persist`` is durable now; confirmations come in order."""
         assert self.pending.pop(0) is persist
         if persist.hard_state is not None:
             self.hard_state = persist.hard_state
+            if self.hard_state.repair_after == 0:
+                self.promised = {}
         if persist.snapshot is not None:
             self.snapshot_index = max(self.snapshot_index, persist.snapshot.meta.index)
         for entry in persist.entries:
@@ -79,7 +84,9 @@ class DurableLog:
 
     def holds(self, index: int, term: Term) -> bool:
         """Return whether the entry is here, or inside the snapshot."""
-        return index <= self.snapshot_index or self.terms.get(index) == term
+        if index <= self.snapshot_index or self.terms.get(index) == term:
+            return True
+        return self.promised.get(index) == term
 
     def recovered(self, group: RecoveredGroup) -> str | None:
         """Compare with what a restart found; return what was lost. Adopts what was found."""
@@ -90,11 +97,8 @@ class DurableLog:
         self.pending = []
         self.hard_state = group.hard_state
         if group.damaged:
-            # What it had acknowledged still counts for those who heard it: until it is
-            # repaired the node lets nobody win who lacks it.
-            self.terms = terms | self.terms
-            self.last_index = max(last_index, self.last_index)
-            return None
+            self.promised = self.promised | self.terms
+            lost = None
         self.terms, self.last_index = terms, last_index
         self.snapshot_index = found_snapshot
         return lost
@@ -105,15 +109,18 @@ class DurableLog:
             found.term == known.term and known.voted_for not in (None, found.voted_for)
         ):
             return f"term and vote {known} are gone, found {found}"
-        if found_snapshot < self.snapshot_index:
-            return f"snapshot {self.snapshot_index} is gone, found {found_snapshot}"
+        replayed = {entry.index for entry in group.entries}
+        for index in range(found_snapshot + 1, self.snapshot_index + 1):
+            # An older snapshot will do if the log reaches back to it.
+            if index not in replayed:
+                return f"snapshot {self.snapshot_index} is gone, found {found_snapshot}"
         # Writes under way may have replaced the end of the log without being confirmed.
         safe = self.last_index
         for persist in self.pending:
             first = persist.entries[0].index if persist.entries else persist.mark.index + 1
             safe = LogIndex(min(safe, first - 1, persist.mark.index))
         terms = {entry.index: entry.term for entry in group.entries}
-        for index in range(found_snapshot + 1, safe + 1):
+        for index in range(max(found_snapshot, self.snapshot_index) + 1, safe + 1):
             if index in self.terms and terms.get(index) != self.terms[index]:
                 return f"entry {index} of term {self.terms[index]} is gone"
         return None
@@ -217,7 +224,12 @@ class Monitor:
             self._require_vote(node, node, message.term)
 
     def _require_vote(self, node: str, candidate: str, term: Term) -> None:
-        voted_for = self._votes.get(term, {}).get(node)
+        votes = self._votes.setdefault(term, {})
+        if self._disks[node].hard_state.term > term:
+            # The node has moved on within one turn. Its disk never held this vote, but can never
+            # hold another one of that term either.
+            votes.setdefault(node, NodeId(candidate))
+        voted_for = votes.get(node)
         if voted_for != candidate:
             self.fail(
                 "promise before disk",
@@ -241,7 +253,8 @@ class Monitor:
         votes = self._votes.get(term, {})
         for voters in (status.members.voters, status.members.outgoing):
             count = sum(votes.get(voter) == node for voter in voters)
-            if voters and count <= len(voters) // 2:
+            # A sole voter leads before its own vote is durable, but nothing of that leaves it.
+            if voters not in ((), (node,)) and count <= len(voters) // 2:
                 self.fail(
                     "election by quorum",
                     f"{node} leads term {term} with {count} durable votes of {voters}",
@@ -267,25 +280,31 @@ class Monitor:
             members = log.members_at(entry.index)
             if entry.kind is EntryKind.MEMBERS and members.outgoing:
                 self.coverage.hit("raft.joint")
-            self._require_durable(node, entry, members)
+            if not self._is_durable(entry, members):
+                # A later configuration is in force as soon as it is in the leader's log, and
+                # then decides about earlier entries too.
+                members = log.status().members
+                if not self._is_durable(entry, members):
+                    self.fail(
+                        "committed means durable on a quorum",
+                        f"{node} applies entry {index} of term {entry.term}, which no quorum of "
+                        f"{members} has on disk",
+                    )
         elif before != content:
             self.fail(
                 "committed prefix never changes",
                 f"{node} applies {content} at {index}, before it was {before}",
             )
 
-    def _require_durable(self, node: str, entry: Entry, members: Members) -> None:
+    def _is_durable(self, entry: Entry, members: Members) -> bool:
         for voters in (members.voters, members.outgoing):
             count = sum(
                 voter in self._disks and self._disks[voter].holds(entry.index, entry.term)
                 for voter in voters
             )
             if voters and count <= len(voters) // 2:
-                self.fail(
-                    "committed means durable on a quorum",
-                    f"{node} applies entry {entry.index} of term {entry.term} which {count} of "
-                    f"{voters} have on disk",
-                )
+                return False
+        return True
 
     def state_at(self, node: str, index: LogIndex, state: bytes) -> None:
         """Compare the whole state of a replica with that of the others at the same index."""

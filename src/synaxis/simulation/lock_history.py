@@ -110,6 +110,13 @@ def intervals_of(
 
     What a client did not learn is taken from ``decided``; such an operation may stay out.
     """
+    operations = list(operations)
+    # Who waits for several names can stand at the head of one that is free: then an attempt is
+    # refused although nobody holds it, which this sequential lock knows nothing of.
+    alone = not any(
+        isinstance(one.request, Acquire) and len(one.request.names) > 1 and name in one.request.names
+        for one in operations
+    )
     found: list[Interval] = []
     tokens: dict[int, bool] = {}
     for one in operations:
@@ -117,7 +124,7 @@ def intervals_of(
         if body is None and (one.session, one.sequence) in decided:
             body = decided[one.session, one.sequence][2]
         what = _meaning(name, one, body, tokens, decided)
-        if what is not None:
+        if what is not None and (alone or what[0] != "refuse_attempt"):
             found.append(Interval(what, one.called_us, one.returned_us))
     ended = {what.operation[1] for what in found if what.operation[0] in ("grant", "convert")}
     for call in calls:

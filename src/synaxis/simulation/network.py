@@ -62,7 +62,7 @@ def partition_pairs(kind: str, nodes: Sequence[str], random: Random) -> set[Pair
         middle = (count + 1) // 2
         return _blocked_both_ways(order[1:middle], order[middle:])
     if kind == "ring":
-        one_way = random.random() < 0.5
+        one_way = count <= 3 or random.random() < 0.5  # three in a ring are all neighbours
         return {
             (a, b)
             for i, a in enumerate(order)

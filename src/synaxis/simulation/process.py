@@ -38,6 +38,7 @@ GROUP = GroupId("locks/0")
 CLUSTER_ID = "simulated"
 
 TICK_MIN_US = 2 * MICROSECONDS_PER_MILLISECOND
+WRITE_MAX_US = 3_000 * MICROSECONDS_PER_MILLISECOND
 FUSE_OPERATIONS_MAX = 8
 INVARIANTS_CHECK_INTERVAL = 16
 """Turns between two calls of ``check_invariants``, which look at everything."""
@@ -343,6 +344,7 @@ class SimulatedNode:
         config = self.around.config
         spread = config.sync_max - config.sync_min
         duration = int((config.sync_min + self.random.random() * spread) * self.slowness)
+        duration = min(duration, WRITE_MAX_US)
         if self.slowness > 1:
             self.around.coverage.hit("disk.slow")
         self.kernel.after(duration, self._written, self.incarnation)

@@ -287,6 +287,35 @@ def test_keep_alives_keep_a_session(world: World) -> None:
     assert all(machine.ended == [] for machine in world.machines.values())
 
 
+def test_a_keep_alive_heard_in_time_saves_a_session_though_the_quorum_is_slow() -> None:
+    world = World(N1, N2, N3)
+    world.call(ONE, 0, OpenSession(3_000, "tester"))
+    world.pass_time(2_600)
+    leader = world.leader
+    world.cut = {node for node, replica in world.replicas.items() if replica is not leader}
+    leader.keep_alive(ONE, "ping", world.now)
+    world.pass_time(600)
+    world.cut = set()
+    world.pass_time(1_000)
+    assert [reply.body for reply in world.replies[-1:]] == [SessionAlive(alive=True)]
+    assert all(machine.ended == [] for machine in world.machines.values())
+
+
+def test_a_session_whose_end_is_proposed_is_not_called_alive() -> None:
+    world = World(N1, N2, N3)
+    world.call(ONE, 0, OpenSession(3_000, "tester"))
+    world.pass_time(2_800)
+    world.replies.clear()
+    leader = world.leader
+    world.cut = {node for node, replica in world.replicas.items() if replica is not leader}
+    world.pass_time(400)  # its time is over; the leader cannot commit that yet
+    leader.keep_alive(ONE, "ping", world.now)
+    world.cut = set()
+    world.pass_time(1_000)
+    assert [reply.body for reply in world.replies] == [SessionAlive(alive=False)]
+    assert all(machine.ended == [ONE] for machine in world.machines.values())
+
+
 def test_a_closed_session_is_told_so(world: World) -> None:
     assert world.call(ONE, 0, CloseSession()) == SessionClosed()
     assert world.call(ONE, 0, CloseSession()) == SessionClosed()
