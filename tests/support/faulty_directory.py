@@ -25,9 +25,19 @@ class FaultyFile:
         content += data
 
     def sync(self) -> None:
-        """Make the content survive ``after_crash``."""
-        self._directory.count("sync")
-        self._directory.synced[self._name] = len(self._directory.files[self._name])
+        """Make the content survive ``after_crash``.
+
+        As on Linux a failing sync marks the pages clean: they never reach the disk, and a later
+        sync succeeds all the same.
+        """
+        directory, name = self._directory, self._name
+        start, end = directory.synced[name], len(directory.files[name])
+        directory.synced[name] = end
+        try:
+            directory.count("sync")
+        except StorageError:
+            directory.never_written.append((name, start, end))
+            raise
 
     def close(self) -> None:
         """Nothing to do."""
@@ -43,6 +53,7 @@ class FaultyDirectory:
         self.fail_at = fail_at
         self.operations: list[str] = []
         self.closed = 0
+        self.never_written: list[tuple[str, int, int]] = []
 
     def count(self, operation: str) -> None:
         """Note an operation, and fail if it is the one that was chosen."""
@@ -57,7 +68,13 @@ class FaultyDirectory:
 
     def after_crash(self) -> dict[str, bytes]:
         """Return what a rebooted machine reads: only what was synced survives."""
-        return {name: bytes(self.files[name][: self.synced[name]]) for name in self.files}
+        disk = {name: self.files[name][: self.synced[name]] for name in self.files}
+        for name, start, end in self.never_written:
+            if end == self.synced[name]:
+                del disk[name][start:]
+            else:
+                disk[name][start:end] = bytes(end - start)
+        return {name: bytes(content) for name, content in disk.items()}
 
     # -- ports.Directory ----------------------------------------------------------------------
 
@@ -82,15 +99,22 @@ class FaultyDirectory:
         self.count("replace")
         self.files[name] = bytearray(data)
         self.synced[name] = len(data)
+        self._forget(name, 0)
 
     def truncate(self, name: str, size: int) -> None:
         """Cut the file."""
         self.count("truncate")
         del self.files[name][size:]
         self.synced[name] = min(size, self.synced[name])
+        self._forget(name, size)
 
     def remove(self, name: str) -> None:
         """Remove the file."""
         self.count("remove")
         del self.files[name]
         del self.synced[name]
+        self._forget(name, 0)
+
+    def _forget(self, name: str, size: int) -> None:
+        kept = [r for r in self.never_written if r[0] != name or r[2] <= size]
+        self.never_written = kept

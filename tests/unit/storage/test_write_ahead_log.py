@@ -210,18 +210,6 @@ def test_a_segment_size_that_is_too_small_is_refused() -> None:
         WalOptions(segment_bytes_max=10).validate()
 
 
-def test_what_a_killed_process_left_unsynced_is_made_durable_before_it_is_believed() -> None:
-    directory = FaultyDirectory()
-    log, _ = open_log(directory)
-    stage(log, [(LOCKS, persist(entry(1)))])
-    directory.fail_at = len(directory.operations) + 2  # the sync
-    with pytest.raises(StorageError):
-        stage(log, [(LOCKS, persist(entry(2)))])
-    believed = open_log(directory)[1]
-    assert believed[LOCKS].entries == [entry(1), entry(2)]
-    assert open_log(FaultyDirectory(directory.after_crash()))[1] == believed
-
-
 def test_the_vote_file_stays_small() -> None:
     directory = FaultyDirectory()
     log, _ = open_log(directory)
@@ -230,3 +218,31 @@ def test_the_vote_file_stays_small() -> None:
     assert len(directory.files["votes"]) < 70_000
     known = as_known({}, [(LOCKS, persist(hard_state=vote(2999, "node-1")))])
     assert open_log(directory)[1] == known
+
+
+def test_a_seal_whose_sync_failed_may_vanish_later_without_being_called_damage() -> None:
+    directory = FaultyDirectory()
+    log, _ = open_log(directory)
+    stage(log, [(LOCKS, persist(entry(1)))])
+    directory.fail_at = len(directory.operations) + 2  # the sync of the seal
+    log.close()
+    assert directory.never_written
+    log, _ = open_log(directory)
+    stage(log, [(LOCKS, persist(entry(2)))])
+    recovered = open_log(FaultyDirectory(directory.after_crash()))[1][LOCKS]
+    assert recovered.entries == [entry(1), entry(2)]
+    assert not recovered.damaged
+
+
+def test_a_write_whose_sync_failed_is_written_again_before_it_is_believed() -> None:
+    directory = FaultyDirectory()
+    log, _ = open_log(directory)
+    stage(log, [(LOCKS, persist(entry(1)))])
+    directory.fail_at = len(directory.operations) + 2
+    with pytest.raises(StorageError):
+        stage(log, [(LOCKS, persist(entry(2)))])
+    log, believed = open_log(directory)
+    assert believed[LOCKS].entries == [entry(1), entry(2)]
+    stage(log, [(LOCKS, persist(entry(3)))])
+    recovered = open_log(FaultyDirectory(directory.after_crash()))[1][LOCKS]
+    assert recovered.entries == [entry(1), entry(2), entry(3)]
