@@ -201,7 +201,9 @@ class Connection:
         wake = self._wake
         if wake is not None:
             self._wake = None
-            wake.set_result(None)
+            # The writer may have been cancelled: what is open then goes to another node.
+            if not wake.done():
+                wake.set_result(None)
 
     async def _write(self) -> None:
         create_future = asyncio.get_running_loop().create_future
@@ -292,7 +294,9 @@ class Connection:
         wake = self._wake
         if wake is not None:
             self._wake = None
-            wake.set_result(None)
+            # The writer may have been cancelled: what is open then goes to another node.
+            if not wake.done():
+                wake.set_result(None)
 
 
 async def _connect(
