@@ -22,7 +22,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from synaxis.locks.requests import Owner, Request
-from synaxis.locks.table import EXCLUSIVE, LOCK, SEMAPHORE, LockTable, Resource
+from synaxis.locks.table import EXCLUSIVE, SEMAPHORE, LockTable, Resource
 
 __all__ = ["CycleSearch", "Step", "edges_of"]
 
@@ -56,14 +56,14 @@ class _BudgetSpent(Exception):
 class CycleSearch:
     """One search; ``visits`` counts the edges looked at, at most ``visits_max``.
 
-    Time: each queue is read once per mode however many of its waiters are reached, because what
-    is ahead of an earlier waiter is also ahead of a later one.
+    Time: each queue is read once per mode or weight however many of its waiters are reached,
+    because what is ahead of an earlier waiter is also ahead of a later one.
     """
 
     def __init__(self, table: LockTable, visits_max: int) -> None:
         self._table = table
         self._visits_max = visits_max
-        self._read_to: dict[tuple[Resource, bool], int] = {}
+        self._read_to: dict[tuple[Resource, int], int] = {}
         self._permits_met = False
         self.visits = 0
         self.exhausted = False
@@ -128,7 +128,9 @@ class CycleSearch:
     def _was_read(self, resource: Resource, request: Request) -> bool:
         if request.token:
             return False
-        key = (resource, request.mode is EXCLUSIVE or resource.kind is not LOCK)
+        # Whom a waiter meets depends on its mode, and for permits on how many it wants.
+        exclusive = request.mode is EXCLUSIVE
+        key = (resource, request.weight if resource.kind is SEMAPHORE else int(exclusive))
         if self._read_to.get(key, 0) >= request.arrival:
             return True
         self._read_to[key] = request.arrival

@@ -329,6 +329,14 @@ def test_too_few_free_permits_for_a_heavy_waiter_are_a_deadlock() -> None:
     assert refused.code == "deadlock"
 
 
+def test_a_light_request_behind_a_heavy_one_that_needs_its_permits_is_a_deadlock() -> None:
+    service = LockService()
+    service.take(A, "sem", kind=SEMAPHORE, permits=2)
+    service.queue(B, "sem", kind=SEMAPHORE, permits=2, weight=2, priority=1)
+    refused = service.refused(A, Acquire(("sem",), kind=SEMAPHORE, permits=2))
+    assert refused.code == "deadlock"
+
+
 # --- the bound -----------------------------------------------------------------------------------
 
 
