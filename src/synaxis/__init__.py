@@ -4,8 +4,8 @@ Names are loaded when they are first used, so that ``import synaxis`` costs next
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
+TYPE_CHECKING = False  # type checkers know the name; importing it would cost more than we do
 if TYPE_CHECKING:
     from synaxis.client.cluster import (
         AsyncSynaxis,

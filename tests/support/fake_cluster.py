@@ -5,23 +5,28 @@ state machine. ``FakeNode`` is a door to it: only the leader's door lets command
 make a node swallow, delay or refuse messages, and kill its connections.
 """
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
 import msgspec
 from aiohttp import WSMsgType, web
 
+import synaxis
+from synaxis.client.cluster import ConnectOptions
 from synaxis.consensus.commands import CloseSession, OpenSession, SessionClosed, SessionOpened
 from synaxis.effects import Refused
-from synaxis.ids import GroupId, LogIndex, LogTime, NodeId, Sequence, SessionId
+from synaxis.ids import FencingToken, GroupId, LogIndex, LogTime, NodeId, Sequence, SessionId
 from synaxis.locks.machine import LockMachine
 from synaxis.wire import client as wire
 
 DECODER = msgspec.msgpack.Decoder(list[wire.ClientMessage])
 ENCODER = msgspec.msgpack.Encoder()
 EXPIRED = Refused("session_expired", "the session has ended", {})
+
+TICK_S = 0.005
 
 Asker = tuple["Door", int]
 Interceptor = Callable[["FakeNode", wire.ClientMessage], bool]
@@ -38,7 +43,7 @@ class FakeSession:
 class FakeCluster:
     """Nodes ``n1`` ... over one state; ``n1`` leads until told otherwise."""
 
-    def __init__(self, size: int = 1, lock_groups: int = 1, ttl_ms: int | None = None) -> None:
+    def __init__(self, size: int = 1, lock_groups: int = 1) -> None:
         self.machine = LockMachine()
         self.sessions: dict[SessionId, FakeSession] = {}
         self.waiting: dict[tuple[SessionId, Sequence], Asker] = {}
@@ -48,11 +53,13 @@ class FakeCluster:
         self.lock_groups = lock_groups
         self.index = 0
         self.time_ms = 0
+        self.tasks: set[asyncio.Task[None]] = set()
         self.nodes = {NodeId(f"n{n}"): FakeNode(self, NodeId(f"n{n}")) for n in range(1, size + 1)}
 
     async def __aenter__(self) -> Self:
         for node in self.nodes.values():
             await node.start()
+        self.spawn(self._tick())
         return self
 
     async def __aexit__(
@@ -63,10 +70,39 @@ class FakeCluster:
     ) -> None:
         for node in self.nodes.values():
             await node.stop()
+        for task in self.tasks:
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def _tick(self) -> None:
+        """Let log time follow real time."""
+        while True:
+            await asyncio.sleep(TICK_S)
+            self.advance(round(TICK_S * 1000))
 
     @property
     def url(self) -> str:
         return ",".join(node.url for node in self.nodes.values())
+
+    def client(self, **options: Unpack[ConnectOptions]) -> synaxis.AsyncSynaxis:
+        """Return a client that knows all nodes and does not wait long."""
+        options.setdefault("timeout", 2.0)
+        return synaxis.connect(self.url, **options)
+
+    async def seen(self, *kinds: type[msgspec.Struct]) -> None:
+        """Wait until exactly these types of commands were applied so far."""
+        await self.until(lambda: tuple(type(command) for command in self.commands) == kinds)
+
+    async def until(self, happened: Callable[[], object]) -> None:
+        """Wait until ``happened()`` is true."""
+        async with asyncio.timeout(5):
+            while not happened():
+                await asyncio.sleep(TICK_S)
 
     def __getitem__(self, node_id: str) -> "FakeNode":
         return self.nodes[NodeId(node_id)]
@@ -140,11 +176,9 @@ class FakeCluster:
             asker = self.waiting.pop((outcome.session, outcome.sequence), None)
             if asker is not None:
                 self.answer(asker, outcome.reply)
-        rank = 0
-        for event in self.machine.take_events():
+        for rank, event in enumerate(self.machine.take_events()):
             for node in self.nodes.values():
                 node.notice(LogIndex(self.index), rank, LogTime(self.time_ms), event)
-            rank += 1
 
     def advance(self, milliseconds: int) -> None:
         """Let log time pass."""
@@ -152,15 +186,19 @@ class FakeCluster:
         self.index += 1
         self.machine.advance(LogTime(self.time_ms))
         self._deliver_outcomes()
+        for node in self.nodes.values():
+            for door in node.doors:
+                node.flush_soon(door)
 
     def answer(self, asker: Asker, body: msgspec.Struct) -> None:
         door, number = asker
         door.write(wire.Answer(number, LogIndex(self.index), 0, body))  # type: ignore[arg-type]
 
-    def lose(self, session: SessionId, token: int, reason: str) -> None:
+    def lose(self, session: int, token: int, reason: str) -> None:
         """Push the news of a forced loss to all connections."""
+        lost = wire.Lost(GroupId("locks/0"), SessionId(session), FencingToken(token), reason)
         for node in self.nodes.values():
-            node.push(wire.Lost(GroupId("locks/0"), session, token, reason))  # type: ignore[arg-type]
+            node.push(lost)
 
 
 class Door:
@@ -183,9 +221,9 @@ class Door:
             await self.ws.send_bytes(ENCODER.encode(batch))
 
     def abort(self) -> None:
-        transport = self.ws._req.transport if self.ws._req is not None else None
-        if transport is not None:
-            transport.abort()
+        request = self.ws._req
+        if request is not None and request.transport is not None:
+            request.transport.abort()
 
 
 class FakeNode:
@@ -211,9 +249,9 @@ class FakeNode:
     async def start(self) -> None:
         app = web.Application()
         app.router.add_get("/v1/client", self._serve)
-        self._runner = web.AppRunner(app, shutdown_timeout=0.1)
+        self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port, shutdown_timeout=0.1)  # type: ignore[call-arg]
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
         await site.start()
         self._port = self._runner.addresses[0][1]
         self.url = f"http://127.0.0.1:{self._port}"
@@ -224,6 +262,14 @@ class FakeNode:
         if self._runner is not None:
             await self._runner.cleanup()
             self._runner = None
+
+    def freeze(self) -> None:
+        """Stop reading and writing without closing anything, like a stopped process."""
+        self.mute = True
+        for door in self.doors:
+            request = door.ws._req
+            if request is not None and isinstance(request.transport, asyncio.ReadTransport):
+                request.transport.pause_reading()
 
     def break_connections(self) -> None:
         for door in self.doors:
@@ -239,26 +285,21 @@ class FakeNode:
     def push(self, message: wire.ServerMessage) -> None:
         for door in self.doors:
             door.write(message)
-            self._flush_soon(door)
+            self.flush_soon(door)
 
     def notice(self, index: LogIndex, rank: int, at: LogTime, event: Any) -> None:
         for door in self.doors:
             for number, watch in door.watches.items():
                 if event.name.startswith(watch.prefix) and event.kind == watch.kind:
                     door.write(wire.Notice(number, index, rank, at, event))
-            self._flush_soon(door)
+            self.flush_soon(door)
 
-    def _flush_soon(self, door: Door) -> None:
+    def flush_soon(self, door: Door) -> None:
         if door.outgoing:
-            self._tasks.add(task := self._loop.create_task(door.flush()))
-            task.add_done_callback(self._tasks.discard)
+            self.cluster.spawn(door.flush())
 
     async def _serve(self, request: web.Request) -> web.WebSocketResponse:
-        import asyncio
-
-        self._loop = asyncio.get_running_loop()
-        self._tasks: set[Any] = getattr(self, "_tasks", set())
-        ws = web.WebSocketResponse(autoping=not self.mute, compress=False)
+        ws = web.WebSocketResponse(compress=False)
         await ws.prepare(request)
         door = Door(self, ws)
         self.doors.append(door)

@@ -7,7 +7,7 @@ costs no timer and no task.
 
 import asyncio
 from math import inf
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from synaxis.client.clock import now
 from synaxis.cluster.commands import DescribeCluster
@@ -27,18 +27,27 @@ from synaxis.wire.client import (
     RemoveMember,
     StatusRequest,
     TransferLeadership,
+    Welcome,
 )
 
-if TYPE_CHECKING:
-    from synaxis.client.connection import Connection
-
-__all__ = ["ANY_NODE", "AdminRequest", "KeepAliveRequest", "QueryRequest", "Request"]
+__all__ = ["ANY_NODE", "AdminRequest", "Carrier", "KeepAliveRequest", "QueryRequest", "Request"]
 
 Question = ListLocks | DescribeLock | DescribeWaits | DescribeCluster
 Operation = TransferLeadership | StatusRequest | AddMember | RemoveMember
 
 ANY_NODE = GroupId("")
 """Stands for a group whose leader is any node that answers."""
+
+
+class Carrier(Protocol):
+    """The connection on which a request is open."""
+
+    open: "dict[int, Request]"
+    welcome: Welcome
+
+    def write(self, message: ClientMessage) -> None:
+        """Send a message that expects no answer."""
+        ...
 
 
 class Request:
@@ -59,7 +68,7 @@ class Request:
         self.group = group
         self.deadline = deadline
         self.future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self.connection: Connection | None = None
+        self.connection: Carrier | None = None
         """Where it is open now; None while it is parked."""
         self.id = 0
         self.attempts = 0

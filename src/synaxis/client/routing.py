@@ -18,7 +18,7 @@ from aiohttp import ClientSession, ClientTimeout, TCPConnector
 from synaxis.client.clock import now
 from synaxis.client.connection import Connection
 from synaxis.client.endpoints import normalized
-from synaxis.client.requests import ANY_NODE, Request
+from synaxis.client.requests import ANY_NODE, Carrier, Request
 from synaxis.errors import (
     AuthenticationRequired,
     ConnectionFailed,
@@ -205,7 +205,7 @@ class Router:
         else:
             self._park(request)
 
-    def _follow_hint(self, group: GroupId, failure: Failure, connection: Connection) -> None:
+    def _follow_hint(self, group: GroupId, failure: Failure, connection: Carrier) -> None:
         if self._leaders.get(group) is connection:
             del self._leaders[group]
         leader = failure.details.get("leader")

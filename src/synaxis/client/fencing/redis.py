@@ -61,7 +61,7 @@ class RedisFence:
         Raises:
             StaleFencingToken: a higher one was here.
         """
-        outcome(self._resource, token, self._client.eval(*call(self._resource, token, ())))
+        self.execute(token)
 
     def execute(self, token: int, *command: Argument) -> object:
         """Run a Redis command, such as ``"SET", key, value``, under ``token``; returns its reply.
@@ -69,7 +69,8 @@ class RedisFence:
         Raises:
             StaleFencingToken: a higher one was here; the command did not run.
         """
-        reply = self._client.eval(*call(self._resource, token, command))
+        keys_and_args = arguments(self._resource, token, command)
+        reply = self._client.eval(GUARD, key_count(command), *keys_and_args)
         return outcome(self._resource, token, reply)
 
 
@@ -86,8 +87,7 @@ class AsyncRedisFence:
         Raises:
             StaleFencingToken: a higher one was here.
         """
-        reply = await self._client.eval(*call(self._resource, token, ()))
-        outcome(self._resource, token, reply)
+        await self.execute(token)
 
     async def execute(self, token: int, *command: Argument) -> object:
         """Run a Redis command, such as ``"SET", key, value``, under ``token``; returns its reply.
@@ -95,16 +95,19 @@ class AsyncRedisFence:
         Raises:
             StaleFencingToken: a higher one was here; the command did not run.
         """
-        reply = await self._client.eval(*call(self._resource, token, command))
+        keys_and_args = arguments(self._resource, token, command)
+        reply = await self._client.eval(GUARD, key_count(command), *keys_and_args)
         return outcome(self._resource, token, reply)
 
 
-def call(
-    resource: str, token: int, command: tuple[Argument, ...]
-) -> tuple[str, int, *tuple[Argument, ...]]:
-    """Return the arguments of EVAL."""
-    keys: tuple[Argument, ...] = (FENCE_PREFIX + resource, *command[1:2])
-    return (GUARD, len(keys), *keys, token, *command)
+def key_count(command: tuple[Argument, ...]) -> int:
+    """Return how many keys the script gets: the fence, and the command's own if it has one."""
+    return 1 + len(command[1:2])
+
+
+def arguments(resource: str, token: int, command: tuple[Argument, ...]) -> tuple[Argument, ...]:
+    """Return the keys and the arguments of the script."""
+    return (FENCE_PREFIX + resource, *command[1:2], token, *command)
 
 
 def outcome(resource: str, token: int, reply: object) -> object:
