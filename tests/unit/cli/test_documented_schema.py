@@ -1,0 +1,72 @@
+"""The JSON keys that docs/cli.md promises are those that the commands print."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from synaxis.cli.cluster import member_rows, status_rows
+from synaxis.cli.configuration import setting_rows
+from synaxis.cli.exit_codes import ExitCode
+from synaxis.cli.lock_holding import GRANT_COLUMNS
+from synaxis.cli.lock_rows import holder_row, lock_row, waiter_row
+from synaxis.cli.probe import check_readiness
+from synaxis.cli.wait_graph import Edge
+from synaxis.client.lock_admin import HolderState, LockState, WaitState
+from synaxis.config import load_settings
+from synaxis.ids import GroupId, NodeId
+from synaxis.wire.client import GroupStatus, MemberStatus, NodeStatus
+
+PAGE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
+
+HOLDER = HolderState("me", "0f", 7, "exclusive", 1.0, None, 1, 1, b"me")
+WAITER = WaitState(1, "0e", "exclusive", 1.0, None, 1, upgrading=False)
+LOCK = LockState("a", "lock", (HOLDER,), (WAITER,), 1, None)
+N1 = NodeId("n1")
+VIEW = NodeStatus(
+    "c",
+    N1,
+    "0.1.0",
+    1.0,
+    (GroupStatus(GroupId("locks/0"), "leader", 1, N1, 9, 9, 9, 0, (N1,), (), (), {}, 0),),
+    (
+        MemberStatus(N1, "h:1", "http://h:1", "alive", 0.0, "0.1.0"),
+        MemberStatus(NodeId("n0"), "h:2", "http://h:2", "removed", 0.0, ""),
+    ),
+)
+
+
+def documented(section: str) -> list[str]:
+    body = PAGE.split(f"\n### JSON of {section}\n")[1].split("\n#")[0]
+    return re.findall(r"^\| `(\w+)` \|", body, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("section", "row"),
+    [
+        ("lock ls", lock_row(LOCK)),
+        ("a holder", holder_row(HOLDER)),
+        ("a waiter", waiter_row(WAITER)),
+        ("lock acquire", {column.key: None for column in GRANT_COLUMNS}),
+        ("lock graph", Edge("a", "b", "c")._asdict()),
+        ("cluster status", status_rows(VIEW, [VIEW])[0]),
+        ("cluster members", member_rows(VIEW)[0]),
+        ("health", check_readiness("http://127.0.0.1:1", 0.5)),
+        ("config show", setting_rows(load_settings(dotenv=None))[0]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_the_documented_keys_are_the_printed_keys(section: str, row: dict[str, object]) -> None:
+    assert documented(section) == list(row)
+
+
+def test_the_exit_codes_of_the_page_are_ours() -> None:
+    body = PAGE.split("\n## Exit codes\n")[1]
+    named = {int(code) for code in re.findall(r"^\| (\d+) \|", body, re.MULTILINE)}
+    of_the_command_alone = {
+        ExitCode.NOT_EXECUTABLE,
+        ExitCode.COMMAND_NOT_FOUND,
+        ExitCode.BROKEN_PIPE,
+        ExitCode.INTERNAL,
+    }
+    assert named == set(map(int, ExitCode)) - set(map(int, of_the_command_alone))
