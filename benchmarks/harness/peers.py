@@ -18,10 +18,10 @@ from contextlib import (
 )
 from pathlib import Path
 
-import aetcd  # type: ignore[import-untyped] # it has no annotations
-import asyncpg  # type: ignore[import-untyped] # its types are a package of their own
+import aetcd
+import asyncpg
 import redis.asyncio
-from asyncpg.prepared_stmt import PreparedStatement  # type: ignore[import-untyped] # as above
+from asyncpg.prepared_stmt import PreparedStatement
 
 from benchmarks.harness.processes import (
     ServerProcess,

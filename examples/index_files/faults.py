@@ -89,7 +89,7 @@ class Faults:
         self._say(f"its stale write to shard {shard} was refused")
 
     def _refusal_of(self, frozen: FrozenWorker) -> Refusal | None:
-        wanted = (f"shard/{frozen.shard}", frozen.token, frozen.worker)
+        wanted = (f"shard {frozen.shard}", frozen.token, frozen.worker)
         for refusal in self._store.refusals():
             if (refusal.resource, refusal.token, refusal.worker) == wanted:
                 return refusal

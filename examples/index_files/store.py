@@ -1,9 +1,9 @@
 """The index itself: a SQLite file that refuses writers who have lost their lock.
 
-Every file and every shard is a guarded resource: it remembers the highest fencing token it has
-been shown and refuses lower ones. A reader who means to write shows its token already when it
-reads. Otherwise a paused predecessor could still write between our read and our write, and what
-it wrote would be lost.
+Every file and every shard is a row guarded by ``synaxis.SqlFence``: it remembers the highest
+fencing token it has been shown and refuses lower ones. A reader who means to write shows its token
+already when it reads. Otherwise a paused predecessor could still write between our read and our
+write, and what it wrote would be lost.
 
 A shard is read, changed in the worker's memory and written back whole: without locks and tokens,
 two workers would overwrite each other's words.
@@ -18,7 +18,7 @@ from pathlib import Path
 import orjson
 from corpus import SHARDS
 
-from synaxis import StaleFencingToken
+from synaxis import SqlFence, StaleFencingToken
 
 __all__ = ["IndexStore", "Refusal", "Shard", "create"]
 
@@ -27,7 +27,6 @@ CREATE TABLE files (path TEXT PRIMARY KEY, batch INTEGER NOT NULL, indexed INTEG
   DEFAULT 0);
 CREATE INDEX files_by_batch ON files (batch, indexed);
 CREATE TABLE shards (number INTEGER PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE fences (resource TEXT PRIMARY KEY, token INTEGER NOT NULL);
 CREATE TABLE refusals (resource TEXT, token INTEGER, seen INTEGER, worker TEXT);
 CREATE TABLE gate (batches INTEGER NOT NULL);
 """
@@ -63,9 +62,11 @@ def create(path: Path, batches: Sequence[Sequence[str]]) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("PRAGMA journal_mode = WAL")
         database.executescript(_SCHEMA)
+        _files_fence(database).migrate()
+        _shards_fence(database).migrate()
         empty = _encode(Shard())
         database.executemany(
-            "INSERT INTO shards VALUES (?, ?)", [(n, empty) for n in range(SHARDS)]
+            "INSERT INTO shards (number, body) VALUES (?, ?)", [(n, empty) for n in range(SHARDS)]
         )
         database.executemany(
             "INSERT INTO files (path, batch) VALUES (?, ?)",
@@ -82,6 +83,8 @@ class IndexStore:
         self._database = sqlite3.connect(path, _BUSY_TIMEOUT_S, isolation_level=None)
         # A power cut may cost the last writes, never the file: the demo kills processes only.
         self._database.execute("PRAGMA synchronous = NORMAL")
+        self._files = _files_fence(self._database)
+        self._shards = _shards_fence(self._database)
 
     def close(self) -> None:
         """Close the connection."""
@@ -103,28 +106,27 @@ class IndexStore:
         """Return whether any file is still to be indexed."""
         return self.files_indexed() < self._number("SELECT count(*) FROM files")
 
-    def begin_batch(self, batch: int, files: Sequence[str], token: int) -> bool:
+    def begin_batch(self, batch: int, token: int) -> bool:
         """Show the claim's token for all files; return whether they are still to be indexed.
 
         Raises:
             StaleFencingToken: somebody else has claimed one of the files since.
         """
-        with self._transaction():
-            self._show_all(files, token)
+        with self._transaction(f"batch {batch}"):
+            self._show_for_files(batch, token)
             query = "SELECT count(*) FROM files WHERE batch = ? AND indexed = 0"
             return self._number(query, batch) > 0
 
-    def finish_batch(self, batch: int, files: Sequence[str], token: int) -> None:
+    def finish_batch(self, batch: int, token: int) -> None:
         """Mark the files as indexed, once more: the final check wants exactly 1.
 
         Raises:
             StaleFencingToken: somebody else has claimed one of the files since.
         """
-        with self._transaction():
-            self._show_all(files, token)
-            self._database.execute(
-                "UPDATE files SET indexed = indexed + 1 WHERE batch = ?", (batch,)
-            )
+        with self._transaction(f"batch {batch}"):
+            self._show_for_files(batch, token)
+            mark = "UPDATE files SET indexed = indexed + 1 WHERE batch = ?"
+            self._database.execute(mark, (batch,))
 
     def read_shard(self, number: int, token: int) -> Shard:
         """Return a shard to somebody who is going to write it under ``token``.
@@ -132,8 +134,8 @@ class IndexStore:
         Raises:
             StaleFencingToken: the lock on the shard has gone to somebody else.
         """
-        with self._transaction():
-            self._show(f"shard/{number}", token)
+        with self._transaction(f"shard {number}"):
+            self._shards.update(number, token, number=number)  # changes the fence only
             return self.peek_shard(number)
 
     def write_shard(self, number: int, shard: Shard, token: int) -> None:
@@ -142,11 +144,8 @@ class IndexStore:
         Raises:
             StaleFencingToken: the lock on the shard has gone to somebody else.
         """
-        with self._transaction():
-            self._show(f"shard/{number}", token)
-            self._database.execute(
-                "UPDATE shards SET body = ? WHERE number = ?", (_encode(shard), number)
-            )
+        with self._transaction(f"shard {number}"):
+            self._shards.update(number, token, body=_encode(shard))
 
     def peek_shard(self, number: int) -> Shard:
         """Return a shard without the right to write it."""
@@ -168,28 +167,19 @@ class IndexStore:
 
     def highest_token(self, shard: int) -> int:
         """Return the highest token that a shard has seen."""
-        query = "SELECT coalesce(max(token), 0) FROM fences WHERE resource = ?"
-        return self._number(query, f"shard/{shard}")
+        return self._number("SELECT fence FROM shards WHERE number = ?", shard)
 
     def refusals(self) -> list[Refusal]:
         """Return every write that was refused, in order."""
         rows = self._database.execute("SELECT resource, token, seen, worker FROM refusals")
         return [Refusal(*row) for row in rows]
 
-    def _show_all(self, files: Sequence[str], token: int) -> None:
-        for name in files:
-            self._show(f"file/{name}", token)
-
-    def _show(self, resource: str, token: int) -> None:
-        seen = self._number(
-            "SELECT coalesce(max(token), 0) FROM fences WHERE resource = ?", resource
-        )
-        if seen > token:
-            raise StaleFencingToken("", resource=resource, token=token, seen=seen)
-        self._database.execute("INSERT OR REPLACE INTO fences VALUES (?, ?)", (resource, token))
+    def _show_for_files(self, batch: int, token: int) -> None:
+        for path in self.files_of(batch):
+            self._files.update(path, token, batch=batch)  # changes the fence only
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _transaction(self, resource: str) -> Iterator[None]:
         """Take SQLite's write lock; a refusal is recorded, everything else rolled back."""
         self._database.execute("BEGIN IMMEDIATE")
         try:
@@ -197,19 +187,27 @@ class IndexStore:
         except BaseException as error:
             self._database.execute("ROLLBACK")
             if isinstance(error, StaleFencingToken):
-                self._record(error)
+                self._record(resource, error)
             raise
         self._database.execute("COMMIT")
 
-    def _record(self, refusal: StaleFencingToken) -> None:
+    def _record(self, resource: str, refusal: StaleFencingToken) -> None:
         details = refusal.details
         self._database.execute(
             "INSERT INTO refusals VALUES (?, ?, ?, ?)",
-            (details["resource"], details["token"], details["seen"], self._worker),
+            (resource, details["token"], details["seen"], self._worker),
         )
 
     def _number(self, query: str, *parameters: object) -> int:
         return int(self._database.execute(query, parameters).fetchone()[0])
+
+
+def _files_fence(database: sqlite3.Connection) -> SqlFence:
+    return SqlFence(database, "files", key="path")
+
+
+def _shards_fence(database: sqlite3.Connection) -> SqlFence:
+    return SqlFence(database, "shards", key="number")
 
 
 def _encode(shard: Shard) -> bytes:

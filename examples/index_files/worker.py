@@ -68,7 +68,7 @@ class Worker:
 
     async def _index(self, batch: int, files: list[str], claim_token: int) -> None:
         """Count the words of a claimed batch and add them to all shards."""
-        if not self._store.begin_batch(batch, files, claim_token):
+        if not self._store.begin_batch(batch, claim_token):
             return
         words_by_shard: list[Counter[str]] = [Counter() for _ in range(SHARDS)]
         for word, count in count_words(self._directory, files).items():
@@ -77,7 +77,7 @@ class Worker:
         for offset in range(SHARDS):
             number = (batch + offset) % SHARDS
             await self._add(batch, number, words_by_shard[number])
-        self._store.finish_batch(batch, files, claim_token)
+        self._store.finish_batch(batch, claim_token)
 
     async def _add(self, batch: int, number: int, words: Counter[str]) -> None:
         """Add words to one shard, unless an earlier attempt at this batch has done so."""

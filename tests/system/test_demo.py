@@ -99,14 +99,14 @@ def index(parts: Parts, directory: Path, tmp_path: Path) -> Iterator[Index]:
     parts.store.create(tmp_path / "index.sqlite", batches)
     store = parts.store.IndexStore(tmp_path / "index.sqlite", "honest")
     for batch, files in enumerate(batches):
-        store.begin_batch(batch, files, token=10)
+        store.begin_batch(batch, token=10)
         words = corpus.count_words(directory, files)
         for number in range(corpus.SHARDS):
             mine = {word: n for word, n in words.items() if corpus.shard_of(word) == number}
             shard = store.read_shard(number, token=10)
             shard.add(batch, mine)
             store.write_shard(number, shard, token=10)
-        store.finish_batch(batch, files, token=10)
+        store.finish_batch(batch, token=10)
     yield store, batches
     store.close()
 
@@ -120,7 +120,7 @@ def test_a_file_that_was_indexed_twice_is_noticed(
     parts: Parts, index: Index, directory: Path
 ) -> None:
     store, batches = index
-    store.finish_batch(0, batches[0], token=11)
+    store.finish_batch(0, token=11)
     [difference] = parts.verify.differences(store, directory, batches)
     assert difference == f"{batches[0][0]} was indexed 2 times"
 
@@ -150,7 +150,7 @@ def test_a_write_with_a_lower_token_is_refused_and_recorded(index: Index) -> Non
         store.write_shard(5, type(before)(), token=9)
     assert store.peek_shard(5) == before
     [refusal] = store.refusals()
-    assert (refusal.resource, refusal.token, refusal.seen) == ("shard/5", 9, 10)
+    assert (refusal.resource, refusal.token, refusal.seen) == ("shard 5", 9, 10)
 
 
 def test_a_reader_who_will_write_shuts_out_older_writers_already(index: Index) -> None:
