@@ -22,6 +22,7 @@ from synaxis.api.http import HttpApi
 from synaxis.communication.peer_link import LinkConfig
 from synaxis.config import Settings
 from synaxis.config.addresses import Address
+from synaxis.config.load import environment_remarks
 from synaxis.errors import (
     ConfigError,
     ConnectionFailed,
@@ -62,6 +63,8 @@ def run(settings: Settings) -> int:
     """Run one node until it is told to stop; return the exit code."""
     configure_logging(settings.log_level, settings.log_format, {"node_id": settings.id})
     try:
+        for remark in environment_remarks():
+            log.warning("setting without effect", reason=remark)
         return event_loop.run(_Process(settings).run())
     except SynaxisError as error:
         log.critical("node stopped", code=error.code, reason=error.message)
@@ -97,6 +100,7 @@ class _Process:
                 GatewayConfig(
                     connections_max=settings.connections_max,
                     frame_bytes_max=settings.frame_bytes_max,
+                    handshake_s=settings.handshake_timeout_s,
                 ),
                 self._counters,
                 _keys(settings).admits,
@@ -124,14 +128,7 @@ class _Process:
                 settings.join_api_key.get_secret_value(),
             )
         if bootstrap is None:
-            bootstrap = found_cluster(
-                settings.cluster_name,
-                settings.id,
-                {node: str(address) for node, address in settings.members.items()},
-                str(settings.peer_advertised),
-                settings.lock_groups,
-                settings.replication_factor,
-            )
+            bootstrap = found_cluster(settings.cluster_name, _shape(settings))
         return DataDirectory.open(path, settings.id, bootstrap.cluster_id, bootstrap)
 
     def _node_config(self, directory: DataDirectory, api_socket: socket.socket) -> NodeConfig:
@@ -150,8 +147,13 @@ class _Process:
             version=version("synaxis"),
             raft=settings.raft_config(),
             replica=settings.replica_config(),
-            locks=settings.lock_limits(),
-            link=LinkConfig(ssl=_peer_client_tls(settings)),
+            link=LinkConfig(
+                ssl=_peer_client_tls(settings),
+                frame_bytes_max=settings.peer_frame_bytes_max,
+                handshake_s=settings.handshake_timeout_s,
+            ),
+            beat_ms=settings.failure_detector_ms,
+            history_events_max=settings.history_events_max,
             watchers_max=settings.watchers_max,
         )
 
@@ -201,6 +203,18 @@ class _Process:
     def _observe_fsync(self, seconds: float, size: int) -> None:
         self._counters.fsync.observe(seconds)
         self._counters.wal_bytes += size
+
+
+def _shape(settings: Settings) -> Bootstrap:
+    founders = {node: str(address) for node, address in settings.members.items()}
+    return Bootstrap(
+        cluster_id="",
+        founders=founders or {settings.id: str(settings.peer_advertised)},
+        lock_groups=settings.lock_groups,
+        replication_factor=settings.replication_factor,
+        locks=settings.lock_limits(),
+        sessions=settings.session_limits(),
+    )
 
 
 def _listen(address: Address, resources: contextlib.ExitStack) -> socket.socket:

@@ -10,8 +10,8 @@ from synaxis.api.connection import ClientConnection
 from synaxis.errors import SynaxisError
 from synaxis.ids import GroupId, LogIndex, LogTime, SessionId
 from synaxis.locks.commands import LockEvent, LockEventType
-from synaxis.nodes.base_node import BaseNode, NodeListener
-from synaxis.observability.counters import NodeCounters
+from synaxis.nodes.base_node import BaseNode
+from synaxis.observability.counters import LinkCounters, NodeCounters
 from synaxis.wire.client import (
     CLIENT_PROTOCOL_VERSION,
     GroupStatus,
@@ -35,7 +35,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
     handshake_s: float = 5.0
 
 
-class Gateway(NodeListener):
+class Gateway:
     """Accepts client connections; attach the node before serving."""
 
     node: BaseNode
@@ -56,6 +56,11 @@ class Gateway(NodeListener):
         self._on_fatal = on_fatal
         self._connections: set[ClientConnection] = set()
         self._announce_at: asyncio.Handle | None = None
+
+    @property
+    def traffic(self) -> LinkCounters:
+        """Counts the frames between nodes."""
+        return self.counters.peers
 
     def attach(self, node: BaseNode) -> None:
         """Serve ``node``."""

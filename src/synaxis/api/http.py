@@ -115,8 +115,17 @@ class HttpApi:
     # --- metrics ----------------------------------------------------------------------------
 
     async def _scrape(self, request: web.Request) -> web.Response:
+        self._gather_tallies()
         content_type, body = self._metrics.render(request.headers.get("Accept", ""))
         return web.Response(body=body, headers={"Content-Type": content_type})
+
+    def _gather_tallies(self) -> None:
+        counters = self._gateway.counters
+        tallies = [replica.tally for replica in self._node.replicas.values()]
+        counters.sessions_opened = sum(each.sessions_opened for each in tallies)
+        counters.sessions_expired = sum(each.sessions_expired for each in tallies)
+        counters.snapshots["taken"] = sum(each.snapshots_taken for each in tallies)
+        counters.snapshots["installed"] = sum(each.snapshots_installed for each in tallies)
 
     def _sample(self) -> NodeSample:
         node = self._node

@@ -8,7 +8,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
-from synaxis.communication.peer_link import LinkConfig, PeerLink
+from synaxis.communication.peer_link import LinkConfig, PeerLink, TrafficCounters
 from synaxis.errors import ProtocolViolation
 from synaxis.ids import GroupId, NodeId
 from synaxis.wire.peer import (
@@ -50,7 +50,9 @@ class MessageBus:
         hello: Callable[[NodeId], PeerHello],
         events: BusEvents,
         config: LinkConfig,
+        counters: TrafficCounters,
     ) -> None:
+        self._counters = counters
         self._welcome = welcome
         self._hello = hello
         self._events = events
@@ -82,7 +84,9 @@ class MessageBus:
         if known is not None and known.address == address:
             return
         self.drop(node)
-        link = self._links[node] = PeerLink(node, address, self._hello, self._config, self._events)
+        link = self._links[node] = PeerLink(
+            node, address, self._hello, self._config, self._events, self._counters
+        )
         loop = asyncio.get_running_loop()
         self._tasks[node] = loop.create_task(link.run(self._session), name=f"link to {node}")
 
@@ -141,4 +145,5 @@ class MessageBus:
         received, binary = self._events.received, aiohttp.WSMsgType.BINARY
         async for message in socket:
             if message.type is binary:
+                self._counters.received(len(message.data))
                 received(sender, _FRAME.decode(message.data))

@@ -24,7 +24,7 @@ from synaxis.wire.peer import (
     PeerWelcome,
 )
 
-__all__ = ["LinkConfig", "LinkNews", "PeerLink"]
+__all__ = ["LinkConfig", "LinkNews", "PeerLink", "TrafficCounters"]
 
 _ENCODER = msgspec.msgpack.Encoder()
 _HANDSHAKE = msgspec.msgpack.Decoder(PeerWelcome | PeerRefusal)
@@ -42,6 +42,21 @@ class LinkConfig(msgspec.Struct, frozen=True, kw_only=True):
     envelopes_max: int = 10_000
     """Messages waiting for one peer; more are dropped (Raft repeats them)."""
     ssl: SSLContext | None = None
+
+
+class TrafficCounters(Protocol):
+    """Who counts frames and links."""
+
+    opened: int
+    closed: int
+
+    def sent(self, size: int) -> None:
+        """Count a frame sent."""
+        ...
+
+    def received(self, size: int) -> None:
+        """Count a frame received."""
+        ...
 
 
 class LinkNews(Protocol):
@@ -73,14 +88,15 @@ class PeerLink:
         hello: Callable[[NodeId], PeerHello],
         config: LinkConfig,
         news: LinkNews,
+        counters: TrafficCounters,
     ) -> None:
         self.target = target
         self.address = address
         self.connected = False
-        self.frames_sent = 0
         self._hello = hello
         self._config = config
         self._news = news
+        self._counters = counters
         self._outbox: list[Envelope] = []
         self._heartbeat: Heartbeat | None = None
         self._wake: asyncio.Future[None] | None = None
@@ -142,6 +158,7 @@ class PeerLink:
     ) -> None:
         self._outbox = []
         self.connected = True
+        self._counters.opened += 1
         writer = asyncio.get_running_loop().create_task(self._write(socket))
         self._news.up(self.target, welcome)
         try:
@@ -149,6 +166,7 @@ class PeerLink:
             await socket.receive()
         finally:
             self.connected = False
+            self._counters.closed += 1
             writer.cancel()
             await asyncio.gather(writer, return_exceptions=True)
             self._news.down(self.target)
@@ -161,5 +179,6 @@ class PeerLink:
                 await self._wake
             frame = PeerFrame(self._outbox, self._heartbeat)
             self._outbox, self._heartbeat = [], None
-            self.frames_sent += 1
-            await socket.send_bytes(_ENCODER.encode(frame))
+            data = _ENCODER.encode(frame)
+            self._counters.sent(len(data))
+            await socket.send_bytes(data)

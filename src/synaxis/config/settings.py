@@ -15,7 +15,7 @@ from pydantic_settings import (
 from synaxis.config.addresses import Address, parse_address, parse_members, parse_node_id
 from synaxis.config.sources import DotEnvSource, EnvironmentSource, TomlSource
 from synaxis.consensus.raft.config import RaftConfig
-from synaxis.consensus.replica_config import ReplicaConfig
+from synaxis.consensus.replica_config import ReplicaConfig, SessionLimits
 from synaxis.ids import NodeId
 from synaxis.locks.limits import LockLimits, VictimPolicy
 from synaxis.storage.write_ahead_log import WalOptions
@@ -208,7 +208,7 @@ class Settings(BaseSettings):
     )
     sessions_max: int = _setting(
         "Sessions",
-        _REPLICA.sessions_max,
+        _REPLICA.sessions.sessions_max,
         "Sessions per group; one more is refused with limit_exceeded. Equal on all nodes.",
         ge=1,
     )
@@ -483,8 +483,11 @@ class Settings(BaseSettings):
             snapshot_ratio=self.snapshot_ratio,
             session_ttl_ms_min=self.session_ttl_ms_min,
             session_ttl_ms_max=self.session_ttl_ms_max,
-            sessions_max=self.sessions_max,
         )
+
+    def session_limits(self) -> SessionLimits:
+        """Return the limits that all replicas must share."""
+        return SessionLimits(sessions_max=self.sessions_max)
 
     def lock_limits(self) -> LockLimits:
         """Return the limits of every lock group."""

@@ -65,6 +65,15 @@ class ReplicaState(msgspec.Struct, frozen=True, array_like=True):
     machine: bytes
 
 
+class ReplicaTally(msgspec.Struct):
+    """What happened here, for metrics; sessions are counted by the leader only."""
+
+    sessions_opened: int = 0
+    sessions_expired: int = 0
+    snapshots_taken: int = 0
+    snapshots_installed: int = 0
+
+
 class _Inflight(msgspec.Struct, gc=False):
     """A batch this replica proposed as leader, kept decoded until it is applied."""
 
@@ -96,6 +105,7 @@ class Replica:
         self._decoder = _batch_decoder(machine)
         self._state_decoder = msgspec.msgpack.Decoder(ReplicaState)
         self._reply_types = machine.reply_types
+        self.tally = ReplicaTally()
         self._clock_base = 0
         self._now = now
         self._led_term: Term | None = None
@@ -226,6 +236,7 @@ class Replica:
         effects = self.log.take_effects()
         if effects.restore is not None:
             self._restore(effects.restore)
+            self.tally.snapshots_installed += 1
         for entry in effects.apply:
             self._apply_entry(entry)
         self._follow_leadership()
@@ -329,14 +340,17 @@ class Replica:
         match command:
             case OpenSession(ttl_ms, owner):
                 known = self.sessions.by_id
-                if number not in known and len(known) >= self.config.sessions_max:
-                    return _limit("sessions_max", self.config.sessions_max)
+                if number not in known and len(known) >= self.config.sessions.sessions_max:
+                    return _limit("sessions_max", self.config.sessions.sessions_max)
+                fresh = number not in known
                 session = self.sessions.open(number, ttl_ms, owner)
                 if self._serving:
+                    self.tally.sessions_opened += fresh
                     self.leases.renew(number, session.ttl_ms, self._now)
                 return SessionOpened(session.ttl_ms)
             case ExpireSessions(numbers):
                 for each in numbers:
+                    self.tally.sessions_expired += self._serving and each in self.sessions.by_id
                     self._end_session(each, now)
             case _:
                 self._end_session(number, now)
@@ -370,8 +384,8 @@ class Replica:
         acked = session.acked
         if sequence <= acked.floor or (acked.ranges and sequence in acked):
             return _ALREADY_ACKNOWLEDGED
-        if len(session.replies) >= self.config.replies_per_session_max:
-            return _limit("replies_per_session_max", self.config.replies_per_session_max)
+        if len(session.replies) >= self.config.sessions.replies_per_session_max:
+            return _limit("replies_per_session_max", self.config.sessions.replies_per_session_max)
         return None
 
     # --- leading ----------------------------------------------------------------------------
@@ -501,6 +515,7 @@ class Replica:
         )
         self._bytes_since_snapshot = 0
         self._snapshot_bytes = len(data)
+        self.tally.snapshots_taken += 1
         self.log.compact(Snapshot(meta, data))
 
     def state(self) -> bytes:

@@ -4,7 +4,26 @@ import msgspec
 
 from synaxis.errors import ConfigError, InvalidArgument
 
-__all__ = ["ReplicaConfig"]
+__all__ = ["ReplicaConfig", "SessionLimits"]
+
+
+class SessionLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Limits that ``apply`` obeys: they must be equal on all replicas of a group."""
+
+    sessions_max: int = 100_000
+    """Sessions per group."""
+    replies_per_session_max: int = 20_000
+    """Commands of one session whose replies the client has not acknowledged."""
+
+    def validate(self) -> None:
+        """Refuse limits that cannot work.
+
+        Raises:
+            ConfigError: names the field.
+        """
+        for name in ("sessions_max", "replies_per_session_max"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} must be at least 1")
 
 
 class ReplicaConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -17,10 +36,7 @@ class ReplicaConfig(msgspec.Struct, frozen=True, kw_only=True):
     session_ttl_ms_min: int = 1_000
     """Shorter leases would expire from ordinary scheduling hiccups."""
     session_ttl_ms_max: int = 24 * 3_600_000
-    sessions_max: int = 100_000
-    """Sessions per group."""
-    replies_per_session_max: int = 20_000
-    """Commands of one session whose replies the client has not acknowledged."""
+    sessions: SessionLimits = SessionLimits()
     stall_ms: int = 500
     """A leader that did not run for longer than this gives sessions the time back."""
 
@@ -32,7 +48,8 @@ class ReplicaConfig(msgspec.Struct, frozen=True, kw_only=True):
         """
         if not 100 <= self.session_ttl_ms_min <= self.session_ttl_ms_max:
             raise ConfigError("session_ttl_ms_min must be from 100 to session_ttl_ms_max")
-        for name in ("snapshot_bytes_min", "sessions_max", "replies_per_session_max", "stall_ms"):
+        self.sessions.validate()
+        for name in ("snapshot_bytes_min", "stall_ms"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} must be at least 1")
         if self.snapshot_ratio < 1:

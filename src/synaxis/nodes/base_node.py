@@ -8,7 +8,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import msgspec
 import structlog
@@ -19,6 +19,7 @@ from synaxis.cluster.failure_detector import FailureDetector
 from synaxis.cluster.machine import ClusterMachine
 from synaxis.cluster.placement import CLUSTER_GROUP
 from synaxis.communication.message_bus import BusEvents, MessageBus
+from synaxis.communication.peer_link import TrafficCounters
 from synaxis.consensus.commands import Proposal
 from synaxis.consensus.raft.machine import Raft
 from synaxis.consensus.replica import Replica
@@ -47,19 +48,27 @@ _NODE_ITSELF = SessionId(0)
 log = structlog.stdlib.get_logger("synaxis.node")
 
 
-class NodeListener:
-    """What the shell around a node wants to hear; every method may be overridden."""
+class NodeListener(Protocol):
+    """What the shell around a node wants to hear."""
+
+    @property
+    def traffic(self) -> TrafficCounters:
+        """Counts the frames between nodes."""
+        ...
 
     def events(
         self, group: GroupId, events: list[tuple[LogIndex, int, LogTime, msgspec.Struct]]
     ) -> None:
         """Events of applied entries, on every replica."""
+        ...
 
     def leadership(self, group: GroupId) -> None:
         """``group`` changed hands."""
+        ...
 
     def fatal(self, error: SynaxisError) -> None:
         """The node cannot go on."""
+        ...
 
 
 class BaseNode:
@@ -92,6 +101,7 @@ class BaseNode:
             self._admission.hello,
             BusEvents(self._admission.admit, self._received, self._up, self._down, self._refused),
             config.link,
+            listener.traffic,
         )
         self.driver = NodeDriver(self.replicas, durability, self.bus, self)
         self._rebalancer = Rebalancer(
@@ -105,7 +115,7 @@ class BaseNode:
     def _build(self, group: GroupId, recovered: RecoveredGroup) -> Replica:
         config = self.config
         machine: StateMachine = (
-            self.cluster if group == CLUSTER_GROUP else LockMachine(config.locks)
+            self.cluster if group == CLUSTER_GROUP else LockMachine(config.bootstrap.locks)
         )
         now = Instant(int(asyncio.get_running_loop().time() * 1000))
         raft = Raft(
@@ -116,7 +126,8 @@ class BaseNode:
             random.Random(),  # noqa: S311  # spreads election timeouts; no secret
             now,
         )
-        replica = Replica(group, raft, machine, config.replica, recovered.snapshot, now)
+        limits = msgspec.structs.replace(config.replica, sessions=config.bootstrap.sessions)
+        replica = Replica(group, raft, machine, limits, recovered.snapshot, now)
         if raft.damaged:
             self._report_damage(group, raft.status().members.voters)
         if isinstance(machine, LockMachine):

@@ -9,7 +9,7 @@ from synaxis.cluster.commands import NodeRecord
 from synaxis.cluster.placement import CLUSTER_GROUP, Placement
 from synaxis.communication.peer_link import LinkConfig
 from synaxis.consensus.raft.config import RaftConfig
-from synaxis.consensus.replica_config import ReplicaConfig
+from synaxis.consensus.replica_config import ReplicaConfig, SessionLimits
 from synaxis.effects import Members
 from synaxis.ids import GroupId, NodeId
 from synaxis.locks.limits import LockLimits
@@ -29,6 +29,9 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
     """Node id to peer address."""
     lock_groups: int = 1
     replication_factor: int = 3
+    locks: LockLimits = LockLimits()
+    sessions: SessionLimits = SessionLimits()
+    """Limits that ``apply`` obeys belong here: replicas that differ in them would drift apart."""
 
     @property
     def groups(self) -> list[GroupId]:
@@ -58,7 +61,6 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     raft: RaftConfig = RaftConfig()
     replica: ReplicaConfig = ReplicaConfig()
-    locks: LockLimits = LockLimits()
     link: LinkConfig = LinkConfig()
     beat_ms: int = 250
     """Pause between heartbeats of the failure detector, and between rebalancing steps."""
@@ -67,28 +69,15 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     watchers_max: int = 1_000
 
 
-def found_cluster(
-    name: str,
-    node_id: NodeId,
-    founders: dict[NodeId, str],
-    peer_address: str,
-    lock_groups: int,
-    replication_factor: int,
-) -> Bootstrap:
-    """Return the shape of a new cluster.
+def found_cluster(name: str, shape: Bootstrap) -> Bootstrap:
+    """Return ``shape`` with the id of the new cluster.
 
-    All founders must come to the same cluster id by themselves, so it is a hash of what they
-    share; a node that founds alone shares nothing, and draws one.
+    All founders must come to the same id by themselves, so it is a hash of everything that they
+    must share: founders with other settings refuse each other instead of drifting apart. A node
+    that founds alone shares nothing, and draws one.
     """
-    if founders:
-        lines = [name, *(f"{node}={address}" for node, address in sorted(founders.items()))]
-        cluster_id = hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-    else:
-        founders = {node_id: peer_address}
-        cluster_id = secrets.token_hex(8)
-    return Bootstrap(
-        cluster_id=cluster_id,
-        founders=founders,
-        lock_groups=lock_groups,
-        replication_factor=replication_factor,
-    )
+    if len(shape.founders) == 1:
+        return msgspec.structs.replace(shape, cluster_id=secrets.token_hex(8))
+    blank = msgspec.structs.replace(shape, cluster_id="")
+    text = name.encode() + b"\n" + msgspec.json.encode(blank, order="deterministic")
+    return msgspec.structs.replace(shape, cluster_id=hashlib.sha256(text).hexdigest()[:16])

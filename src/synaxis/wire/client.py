@@ -252,8 +252,10 @@ class Notice(msgspec.Struct, frozen=True, array_like=True, tag=5):
 
 
 class Lost(msgspec.Struct, frozen=True, array_like=True, tag=8):
-    """The cluster took a grant back (max hold, force release). Pushed to the connection that
-    last spoke for the session; a lost push is made up for by the holder's own deadlines.
+    """The cluster took a grant back (max hold, force release).
+
+    Pushed to the connection that last spoke for the session; a lost push is made up for by the
+    holder's own deadlines.
     """
 
     group: GroupId

@@ -14,6 +14,7 @@ SOURCE = Path(__file__).parents[3] / "src" / "synaxis"
 BUILDERS: list[Callable[[Settings], Any]] = [
     Settings.raft_config,
     Settings.replica_config,
+    Settings.session_limits,
     Settings.lock_limits,
     Settings.wal_options,
 ]
