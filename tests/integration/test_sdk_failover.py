@@ -23,7 +23,7 @@ async def warm(cluster: synaxis.AsyncSynaxis) -> None:
     await (await cluster.acquire("warm")).release()
 
 
-async def test_the_client_goes_to_the_leader_whichever_node_it_was_given():
+async def test_the_client_goes_to_the_leader_whichever_node_it_was_given() -> None:
     async with FakeCluster(3) as fake:
         fake.elect("n3")
         async with synaxis.connect(fake["n1"].url) as cluster, cluster.lock("a"):
@@ -31,7 +31,7 @@ async def test_the_client_goes_to_the_leader_whichever_node_it_was_given():
             assert sequences(fake["n1"], Acquire) == []
 
 
-async def test_a_refusal_that_names_the_leader_is_followed():
+async def test_a_refusal_that_names_the_leader_is_followed() -> None:
     async with FakeCluster(2) as fake, fake.client() as cluster:
         await warm(cluster)
         fake.leader = fake["n2"].node_id  # nobody is told
@@ -41,7 +41,7 @@ async def test_a_refusal_that_names_the_leader_is_followed():
         assert sequences(fake["n2"], Acquire) == [3]
 
 
-async def test_a_command_keeps_its_sequence_when_the_leader_dies_before_answering():
+async def test_a_command_keeps_its_sequence_when_the_leader_dies_before_answering() -> None:
     async with FakeCluster(3) as fake, fake.client() as cluster:
         await warm(cluster)
         leader = fake["n1"]
@@ -60,7 +60,7 @@ async def test_a_command_keeps_its_sequence_when_the_leader_dies_before_answerin
         assert sequences(fake["n2"], Acquire) == [3]
 
 
-async def test_a_command_that_was_applied_before_the_leader_died_is_not_applied_again():
+async def test_a_command_that_was_applied_before_the_leader_died_is_not_applied_again() -> None:
     async with FakeCluster(3) as fake, fake.client() as cluster:
         await warm(cluster)
         leader = fake["n1"]
@@ -83,7 +83,7 @@ async def test_a_command_that_was_applied_before_the_leader_died_is_not_applied_
         assert [type(command) for command in fake.commands] == [Acquire, Release] * 2
 
 
-async def test_a_waiting_acquire_survives_the_change_of_leaders():
+async def test_a_waiting_acquire_survives_the_change_of_leaders() -> None:
     async with FakeCluster(3) as fake, fake.client() as one, fake.client() as other:
         grant = await one.acquire("a")
         waiting = asyncio.get_running_loop().create_task(other.acquire("a", wait=None))
@@ -95,7 +95,9 @@ async def test_a_waiting_acquire_survives_the_change_of_leaders():
         await fake.seen(Acquire, Acquire, Release)
 
 
-async def test_a_stopped_node_is_given_up_after_some_silence(monkeypatch):
+async def test_a_stopped_node_is_given_up_after_some_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("synaxis.client.connection.PING_AFTER_S", 0.1)
     monkeypatch.setattr("synaxis.client.connection.SILENCE_MAX_S", 0.3)
     async with FakeCluster(2) as fake, fake.client() as cluster:
@@ -107,7 +109,9 @@ async def test_a_stopped_node_is_given_up_after_some_silence(monkeypatch):
         assert sequences(fake["n2"], Acquire) == [3]
 
 
-async def test_a_quiet_node_that_answers_pings_is_not_given_up(monkeypatch):
+async def test_a_quiet_node_that_answers_pings_is_not_given_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("synaxis.client.connection.PING_AFTER_S", 0.05)
     monkeypatch.setattr("synaxis.client.connection.SILENCE_MAX_S", 0.15)
     async with FakeCluster() as fake, fake.client() as one, fake.client() as other:
@@ -118,7 +122,7 @@ async def test_a_quiet_node_that_answers_pings_is_not_given_up(monkeypatch):
         assert len(fake["n1"].hellos) == 2
 
 
-async def test_news_of_an_older_term_are_no_news():
+async def test_news_of_an_older_term_are_no_news() -> None:
     async with FakeCluster(2) as fake, fake.client() as cluster:
         await warm(cluster)
         stale = tuple(
@@ -132,7 +136,7 @@ async def test_news_of_an_older_term_are_no_news():
         assert sequences(fake["n2"], Acquire) == []
 
 
-async def test_an_overloaded_node_is_asked_again_later():
+async def test_an_overloaded_node_is_asked_again_later() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         await warm(cluster)
         refused: list[int] = []
@@ -151,7 +155,7 @@ async def test_an_overloaded_node_is_asked_again_later():
         assert [submission.sequence for submission in fake.applied] == [1, 2, 3, 4]
 
 
-async def test_an_abandoned_command_moves_to_the_new_leader_ahead_of_its_abandon():
+async def test_an_abandoned_command_moves_to_the_new_leader_ahead_of_its_abandon() -> None:
     async with FakeCluster(2) as fake, fake.client() as one, fake.client() as other:
         grant = await one.acquire("a")
         waiting = asyncio.get_running_loop().create_task(other.acquire("a", wait=None))
@@ -176,7 +180,7 @@ async def test_an_abandoned_command_moves_to_the_new_leader_ahead_of_its_abandon
         assert await one.try_lock("b") is not None
 
 
-async def test_without_a_leader_commands_wait_for_one():
+async def test_without_a_leader_commands_wait_for_one() -> None:
     async with FakeCluster(3) as fake, fake.client() as cluster:
         await warm(cluster)
         fake.elect(None)
@@ -188,7 +192,7 @@ async def test_without_a_leader_commands_wait_for_one():
         assert (await acquiring).token
 
 
-async def test_an_acquire_that_nobody_answers_is_undone_and_may_be_repeated():
+async def test_an_acquire_that_nobody_answers_is_undone_and_may_be_repeated() -> None:
     async with FakeCluster() as fake, fake.client(timeout=0.3) as cluster:
         await warm(cluster)
         fake["n1"].intercept = lambda _node, message: isinstance(message, wire.Call)
@@ -201,7 +205,7 @@ async def test_an_acquire_that_nobody_answers_is_undone_and_may_be_repeated():
         assert await cluster.try_lock("a") is not None
 
 
-async def test_a_change_that_nobody_answers_has_an_unknown_outcome():
+async def test_a_change_that_nobody_answers_has_an_unknown_outcome() -> None:
     async with FakeCluster() as fake, fake.client(timeout=0.3) as cluster:
         grant = await cluster.acquire("a")
         fake["n1"].intercept = lambda _node, message: isinstance(message, wire.Call)
@@ -214,14 +218,14 @@ async def test_a_change_that_nobody_answers_has_an_unknown_outcome():
         await fake.until(lambda: isinstance(fake.commands[-1], Release))
 
 
-async def test_a_read_that_nobody_answers_times_out():
+async def test_a_read_that_nobody_answers_times_out() -> None:
     async with FakeCluster() as fake, fake.client(timeout=0.3) as cluster:
         fake["n1"].intercept = lambda _node, message: isinstance(message, wire.Query)
         with pytest.raises(synaxis.RequestTimeout):
             await cluster.locks.get("a")
 
 
-async def test_a_change_of_members_is_not_repeated_when_its_fate_is_unknown():
+async def test_a_change_of_members_is_not_repeated_when_its_fate_is_unknown() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         node = fake["n1"]
 
@@ -237,14 +241,14 @@ async def test_a_change_of_members_is_not_repeated_when_its_fate_is_unknown():
         assert sum(isinstance(message, wire.Admin) for message in node.messages) == 1
 
 
-async def test_nobody_at_the_address_is_a_failed_connection():
+async def test_nobody_at_the_address_is_a_failed_connection() -> None:
     async with FakeCluster() as fake:
         url = fake.url
     with pytest.raises(synaxis.ConnectionFailed, match=url):
         await synaxis.connect(url, timeout=0.3).open()
 
 
-async def test_a_dead_cluster_is_a_failed_connection_too():
+async def test_a_dead_cluster_is_a_failed_connection_too() -> None:
     fake = FakeCluster()
     async with fake, fake.client(timeout=0.3) as cluster:
         await fake["n1"].stop()
@@ -252,7 +256,7 @@ async def test_a_dead_cluster_is_a_failed_connection_too():
             await cluster.acquire("a", wait=0)
 
 
-async def test_a_node_that_wants_a_key_is_told_or_refuses():
+async def test_a_node_that_wants_a_key_is_told_or_refuses() -> None:
     async with FakeCluster() as fake:
         fake["n1"].api_key = "secret"
         with pytest.raises(synaxis.AuthenticationRequired):
@@ -261,27 +265,31 @@ async def test_a_node_that_wants_a_key_is_told_or_refuses():
             await warm(cluster)
 
 
-async def test_a_watch_resumes_on_another_node_without_gap_or_repetition():
-    async with FakeCluster(2) as fake, fake.client() as one, fake.client() as watcher:
-        async with watcher.locks.watch("a") as changes:
-            await warm(one)
-            first = await one.acquire("a/1")
-            assert (await anext(changes)).token == first.token
-            fake["n1"].break_connections()
-            fake.elect("n2")
-            await fake.until(
-                lambda: any(isinstance(message, wire.Watch) for message in fake["n2"].messages)
-            )
-            [resumed] = [m for m in fake["n2"].messages if isinstance(m, wire.Watch)]
-            assert resumed.after >= 0
-            await first.release()
-            assert (await anext(changes)).what == "released"
+async def test_a_watch_resumes_on_another_node_without_gap_or_repetition() -> None:
+    async with (
+        FakeCluster(2) as fake,
+        fake.client() as one,
+        fake.client() as watcher,
+        watcher.locks.watch("a") as changes,
+    ):
+        await warm(one)
+        first = await one.acquire("a/1")
+        assert (await anext(changes)).token == first.token
+        fake["n1"].break_connections()
+        fake.elect("n2")
+        await fake.until(
+            lambda: any(isinstance(message, wire.Watch) for message in fake["n2"].messages)
+        )
+        [resumed] = [m for m in fake["n2"].messages if isinstance(m, wire.Watch)]
+        assert resumed.after >= 0
+        await first.release()
+        assert (await anext(changes)).what == "released"
 
 
 # --- sessions ------------------------------------------------------------------------------------
 
 
-async def test_keep_alives_are_sent_three_times_per_ttl():
+async def test_keep_alives_are_sent_three_times_per_ttl() -> None:
     async with FakeCluster() as fake, fake.client(session_ttl=0.6) as cluster:
         async with cluster.lock("a") as held:
             await asyncio.sleep(1)
@@ -290,44 +298,56 @@ async def test_keep_alives_are_sent_three_times_per_ttl():
         assert 3 <= session.keep_alives <= 6
 
 
-async def test_a_session_that_is_not_confirmed_loses_its_locks_at_two_thirds_of_its_ttl():
-    async with FakeCluster() as fake, fake.client(session_ttl=0.9) as cluster:
-        async with cluster.lock("a", on_loss="event") as held:
-            fake["n1"].intercept = lambda _node, message: isinstance(message, wire.KeepAlive)
-            await held.lost.wait()
-            assert held.state == "lost"
-            with pytest.raises(synaxis.LockLost) as caught:
-                held.ensure()
-            assert caught.value.reason == "not_confirmed"
-            assert len(fake.sessions) == 1, "for the cluster the session lives on"
-            fake["n1"].intercept = None
-            await fake.until(lambda: isinstance(fake.commands[-1], Release))
-
-
-async def test_a_lock_at_risk_is_safe_again_after_a_confirmation():
-    async with FakeCluster() as fake, fake.client(session_ttl=3) as cluster:
-        async with cluster.lock("a") as held:
-            fake["n1"].intercept = lambda _node, message: isinstance(message, wire.KeepAlive)
-            await fake.until(lambda: held.state == "at_risk")
-            fake["n1"].intercept = None
-            fake["n1"].break_connections()
-            await held.safe()
-            assert held.state == "held"
-
-
-async def test_an_expired_session_loses_everything_and_the_next_use_opens_another():
-    async with FakeCluster() as fake, fake.client(session_ttl=0.3) as cluster:
+async def test_a_session_that_is_not_confirmed_loses_its_locks_at_two_thirds_of_its_ttl() -> None:
+    async with (
+        FakeCluster() as fake,
+        fake.client(session_ttl=0.9) as cluster,
+        cluster.lock("a", on_loss="event") as held,
+    ):
+        fake["n1"].intercept = lambda _node, message: isinstance(message, wire.KeepAlive)
+        await held.lost.wait()
+        assert held.state == "lost"
         with pytest.raises(synaxis.LockLost) as caught:
+            held.ensure()
+        assert caught.value.reason == "not_confirmed"
+        assert len(fake.sessions) == 1, "for the cluster the session lives on"
+        fake["n1"].intercept = None
+        await fake.until(lambda: isinstance(fake.commands[-1], Release))
+
+
+async def test_a_lock_at_risk_is_safe_again_after_a_confirmation() -> None:
+    async with (
+        FakeCluster() as fake,
+        fake.client(session_ttl=3) as cluster,
+        cluster.lock("a") as held,
+    ):
+        fake["n1"].intercept = lambda _node, message: isinstance(message, wire.KeepAlive)
+        await fake.until(lambda: held.state == "at_risk")
+        fake["n1"].intercept = None
+        fake["n1"].break_connections()
+        await held.safe()
+        assert held.state == "held"
+
+
+async def test_an_expired_session_loses_everything_and_the_next_use_opens_another() -> None:
+    async with FakeCluster() as fake, fake.client(session_ttl=0.3) as cluster:
+        expired: list[int] = []
+
+        async def body() -> None:
             async with cluster.lock("a"):
                 [number] = fake.sessions
+                expired.append(number)
                 fake.expire(number)
                 await asyncio.Event().wait()
+
+        with pytest.raises(synaxis.LockLost) as caught:
+            await body()
         assert caught.value.reason == "session_expired"
         async with cluster.lock("a"):
-            assert list(fake.sessions) != [number]
+            assert list(fake.sessions) != expired
 
 
-async def test_a_wait_in_an_expired_session_ends():
+async def test_a_wait_in_an_expired_session_ends() -> None:
     async with FakeCluster() as fake, fake.client() as one, fake.client() as other:
         await one.acquire("a")
         [first] = fake.sessions
@@ -339,7 +359,7 @@ async def test_a_wait_in_an_expired_session_ends():
             await waiting
 
 
-async def test_a_session_is_opened_once_for_many_first_users():
+async def test_a_session_is_opened_once_for_many_first_users() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         await asyncio.gather(*(cluster.acquire(f"lock/{n}") for n in range(20)))
         opens = [
@@ -351,7 +371,7 @@ async def test_a_session_is_opened_once_for_many_first_users():
         assert len(opens) == 1
 
 
-async def test_a_session_that_the_cluster_refuses_is_an_error_of_the_first_user():
+async def test_a_session_that_the_cluster_refuses_is_an_error_of_the_first_user() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
 
         def refuse(node: FakeNode, message: wire.ClientMessage) -> bool:
@@ -370,7 +390,7 @@ async def test_a_session_that_the_cluster_refuses_is_an_error_of_the_first_user(
         assert await cluster.try_lock("a") is not None
 
 
-async def test_closing_the_client_ends_what_still_waits():
+async def test_closing_the_client_ends_what_still_waits() -> None:
     async with FakeCluster() as fake, fake.client() as one:
         await one.acquire("a")
         other = await fake.client().open()

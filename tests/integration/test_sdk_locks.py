@@ -2,17 +2,19 @@
 
 import asyncio
 import pickle
+from typing import Any
 
 import pytest
 
 import synaxis
 from support.fake_cluster import FakeCluster, FakeNode
 from synaxis.consensus.commands import OpenSession
+from synaxis.ids import SessionId
 from synaxis.locks.commands import Abandon, Acquire, Convert, ForceRelease, Release
 from synaxis.wire import client as wire
 
 
-async def test_the_body_runs_under_the_lock_and_the_lock_is_released_after_it():
+async def test_the_body_runs_under_the_lock_and_the_lock_is_released_after_it() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         async with cluster.lock("orders/42") as held:
             assert held.token > 0
@@ -24,7 +26,7 @@ async def test_the_body_runs_under_the_lock_and_the_lock_is_released_after_it():
         assert fake.commands[-1] == Release(held.token)
 
 
-async def test_tokens_grow():
+async def test_tokens_grow() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         tokens = []
         for _ in range(3):
@@ -33,7 +35,7 @@ async def test_tokens_grow():
         assert tokens == sorted(set(tokens))
 
 
-async def test_a_lock_object_serves_once():
+async def test_a_lock_object_serves_once() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         lock = cluster.lock("a")
         async with lock:
@@ -43,15 +45,14 @@ async def test_a_lock_object_serves_once():
                 pytest.fail("entered twice")
 
 
-async def test_the_body_is_not_entered_without_the_lock():
-    async with FakeCluster() as fake, fake.client() as one, fake.client() as other:
-        async with one.lock("a"):
-            with pytest.raises(synaxis.LockTimeout):
-                async with other.lock("a", wait=0.02):
-                    pytest.fail("entered without the lock")
+async def test_the_body_is_not_entered_without_the_lock() -> None:
+    async with FakeCluster() as fake, fake.client() as one, fake.client() as other, one.lock("a"):
+        with pytest.raises(synaxis.LockTimeout):
+            async with other.lock("a", wait=0.02):
+                pytest.fail("entered without the lock")
 
 
-async def test_release_is_idempotent_and_says_whether_it_was_held():
+async def test_release_is_idempotent_and_says_whether_it_was_held() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         grant = await cluster.acquire("a")
         assert await grant.release() is True
@@ -60,7 +61,7 @@ async def test_release_is_idempotent_and_says_whether_it_was_held():
             grant.ensure()
 
 
-async def test_commands_of_one_loop_turn_travel_in_one_frame():
+async def test_commands_of_one_loop_turn_travel_in_one_frame() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         await (await cluster.acquire("warm")).release()
         before = len(fake["n1"].frames)
@@ -71,7 +72,7 @@ async def test_commands_of_one_loop_turn_travel_in_one_frame():
         assert [len(frame) for frame in frames] == [50]
 
 
-async def test_replies_seen_out_of_order_are_acknowledged():
+async def test_replies_seen_out_of_order_are_acknowledged() -> None:
     async with FakeCluster() as fake, fake.client() as one, fake.client() as other:
         holder = await other.acquire("taken")
         async with asyncio.TaskGroup() as tasks:
@@ -87,7 +88,7 @@ async def test_replies_seen_out_of_order_are_acknowledged():
         assert fake.applied[-1].acked == 5
 
 
-async def test_different_tasks_of_a_process_wait_on_their_own_account():
+async def test_different_tasks_of_a_process_wait_on_their_own_account() -> None:
     async with FakeCluster() as fake, fake.client() as one, fake.client() as other:
 
         async def hold(cluster: synaxis.AsyncSynaxis, name: str, until: asyncio.Event) -> None:
@@ -106,7 +107,7 @@ async def test_different_tasks_of_a_process_wait_on_their_own_account():
             end.set()
 
 
-async def test_a_deadlock_names_its_cycle():
+async def test_a_deadlock_names_its_cycle() -> None:
     async with FakeCluster() as fake, fake.client() as one, fake.client() as other:
 
         async def both(cluster: synaxis.AsyncSynaxis, first: str, second: str) -> None:
@@ -124,13 +125,14 @@ async def test_a_deadlock_names_its_cycle():
         error = errors[0]
         assert isinstance(error, synaxis.DeadlockError)
         assert {step["waits_for"] for step in error.cycle} == {"x", "y"}
-        assert pickle.loads(pickle.dumps(error)).cycle == error.cycle
+        copy = pickle.loads(pickle.dumps(error))  # noqa: S301  # our own error, our own bytes
+        assert copy.cycle == error.cycle
 
 
 # --- cancellation ------------------------------------------------------------------------------
 
 
-async def test_a_cancelled_wait_leaves_the_queue():
+async def test_a_cancelled_wait_leaves_the_queue() -> None:
     async with FakeCluster() as fake, fake.client() as one, fake.client() as other:
         grant = await one.acquire("a")
         waiting = asyncio.get_running_loop().create_task(other.acquire("a", wait=None))
@@ -144,7 +146,7 @@ async def test_a_cancelled_wait_leaves_the_queue():
         assert await one.try_lock("a") is not None
 
 
-async def test_a_cancelled_acquire_whose_grant_is_on_its_way_gives_it_back():
+async def test_a_cancelled_acquire_whose_grant_is_on_its_way_gives_it_back() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         acquiring = asyncio.get_running_loop().create_task(cluster.acquire("a"))
 
@@ -161,7 +163,7 @@ async def test_a_cancelled_acquire_whose_grant_is_on_its_way_gives_it_back():
         assert await cluster.try_lock("a") is not None
 
 
-async def test_an_acquire_that_was_never_sent_is_just_forgotten():
+async def test_an_acquire_that_was_never_sent_is_just_forgotten() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         await (await cluster.acquire("warm")).release()
         fake["n1"].break_connections()
@@ -177,7 +179,7 @@ async def test_an_acquire_that_was_never_sent_is_just_forgotten():
         assert Abandon not in [type(command) for command in fake.commands]
 
 
-async def test_a_release_goes_on_when_its_caller_is_cancelled():
+async def test_a_release_goes_on_when_its_caller_is_cancelled() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         entered = asyncio.Event()
 
@@ -197,20 +199,26 @@ async def test_a_release_goes_on_when_its_caller_is_cancelled():
 # --- loss --------------------------------------------------------------------------------------
 
 
-async def test_a_forced_loss_cancels_the_body_and_raises_lock_lost():
+async def test_a_forced_loss_cancels_the_body_and_raises_lock_lost() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
-        with pytest.raises(synaxis.LockLost) as caught:
+        tokens: list[int] = []
+
+        async def body() -> None:
             async with cluster.lock("a") as held:
+                tokens.append(held.token)
                 fake.lose(held.session_id, held.token, "force_released")
                 await asyncio.Event().wait()
+
+        with pytest.raises(synaxis.LockLost) as caught:
+            await body()
         assert caught.value.reason == "force_released"
-        assert caught.value.token == held.token
+        assert caught.value.token == tokens[0]
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
 
 
-async def test_an_outer_cancellation_wins_over_the_loss():
+async def test_an_outer_cancellation_wins_over_the_loss() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         cleaning_up = asyncio.Event()
 
@@ -230,14 +238,14 @@ async def test_an_outer_cancellation_wins_over_the_loss():
             await task
 
 
-async def test_a_body_that_ends_in_ignorance_of_the_loss_still_raises():
+async def test_a_body_that_ends_in_ignorance_of_the_loss_still_raises() -> None:
     async with FakeCluster() as fake, fake.client() as cluster, fake.client() as admin:
         with pytest.raises(synaxis.LockLost):
             async with cluster.lock("a"):
                 assert await admin.locks.force_release("a", reason="test")
 
 
-async def test_with_event_the_body_goes_on_and_leaving_raises_nothing():
+async def test_with_event_the_body_goes_on_and_leaving_raises_nothing() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         async with cluster.lock("a", on_loss="event") as held:
             assert not held.lost.is_set()
@@ -248,7 +256,7 @@ async def test_with_event_the_body_goes_on_and_leaving_raises_nothing():
         assert held.state == "lost"
 
 
-async def test_a_function_is_called_with_the_loss():
+async def test_a_function_is_called_with_the_loss() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         told: list[synaxis.LockLost] = []
         async with cluster.lock("a", on_loss=told.append) as held:
@@ -258,32 +266,42 @@ async def test_a_function_is_called_with_the_loss():
         assert [error.reason for error in told] == ["force_released"]
 
 
-async def test_both_locks_of_a_body_are_lost_with_their_session():
+async def test_both_locks_of_a_body_are_lost_with_their_session() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
-        with pytest.raises(synaxis.LockLost) as caught:
+        tokens: list[int] = []
+
+        async def body() -> None:
             async with cluster.lock("outer") as outer, cluster.lock("inner"):
-                session = cluster._open.pool.sessions()[0]
-                session.end("session_expired")
+                tokens.append(outer.token)
+                fake.expire(SessionId(outer.session_id))
+                await outer.safe()
                 await asyncio.Event().wait()
-        assert caught.value.token == outer.token
+
+        with pytest.raises(synaxis.LockLost) as caught:
+            await body()
+        assert caught.value.token == tokens[0]
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
 
 
-async def test_an_error_of_the_body_is_not_replaced_by_the_loss():
+async def test_an_error_of_the_body_is_not_replaced_by_the_loss() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
-        with pytest.raises(ValueError, match="mine") as caught:
+
+        async def body() -> None:
             async with cluster.lock("a") as held:
                 fake.lose(held.session_id, held.token, "force_released")
                 try:
                     await asyncio.Event().wait()
                 except asyncio.CancelledError:
                     raise ValueError("mine") from None
+
+        with pytest.raises(ValueError, match="mine") as caught:
+            await body()
         assert "force_released" in caught.value.__notes__[0]
 
 
-async def test_max_hold_ends_the_grant_by_the_clock_of_the_client_too():
+async def test_max_hold_ends_the_grant_by_the_clock_of_the_client_too() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         with pytest.raises(synaxis.LockLost) as caught:
             async with cluster.lock("a", max_hold=0.1):
@@ -294,32 +312,39 @@ async def test_max_hold_ends_the_grant_by_the_clock_of_the_client_too():
 # --- modes, re-entry, several --------------------------------------------------------------------
 
 
-async def test_shared_holders_share_and_one_of_them_upgrades_alone():
-    async with FakeCluster() as fake, fake.client() as one, fake.client() as other:
-        async with one.lock("doc", mode="shared") as held:
-            async with other.lock("doc", mode="shared"):
-                with pytest.raises(synaxis.LockTimeout):
-                    await held.upgrade(wait=0)
-                assert held.mode == "shared"
-            before = held.token
-            await held.upgrade(wait=1)
-            assert held.mode == "exclusive"
-            assert held.token > before
-            assert await other.try_lock("doc", mode="shared") is None
-            await held.downgrade()
-            assert await other.try_lock("doc", mode="shared") is not None
-            held.ensure()
+async def test_shared_holders_share_and_one_of_them_upgrades_alone() -> None:
+    async with (
+        FakeCluster() as fake,
+        fake.client() as one,
+        fake.client() as other,
+        one.lock("doc", mode="shared") as held,
+    ):
+        async with other.lock("doc", mode="shared"):
+            with pytest.raises(synaxis.LockTimeout):
+                await held.upgrade(wait=0)
+            assert str(held.mode) == "shared"
+        before = held.token
+        await held.upgrade(wait=1)
+        assert held.mode == "exclusive"
+        assert held.token > before
+        assert await other.try_lock("doc", mode="shared") is None
+        await held.downgrade()
+        assert await other.try_lock("doc", mode="shared") is not None
+        held.ensure()
 
 
-async def test_an_upgraded_grant_is_lost_under_its_new_token():
-    async with FakeCluster() as fake, fake.client() as cluster:
-        async with cluster.lock("doc", mode="shared", on_loss="event") as held:
-            await held.upgrade()
-            fake.lose(held.session_id, held.token, "force_released")
-            await held.lost.wait()
+async def test_an_upgraded_grant_is_lost_under_its_new_token() -> None:
+    async with (
+        FakeCluster() as fake,
+        fake.client() as cluster,
+        cluster.lock("doc", mode="shared", on_loss="event") as held,
+    ):
+        await held.upgrade()
+        fake.lose(held.session_id, held.token, "force_released")
+        await held.lost.wait()
 
 
-async def test_a_cancelled_upgrade_is_undone_and_the_grant_stays_shared():
+async def test_a_cancelled_upgrade_is_undone_and_the_grant_stays_shared() -> None:
     async with FakeCluster() as fake, fake.client() as one, fake.client() as other:
         shared = await other.acquire("doc", mode="shared")
         async with one.lock("doc", mode="shared") as held:
@@ -334,16 +359,20 @@ async def test_a_cancelled_upgrade_is_undone_and_the_grant_stays_shared():
         assert await shared.release()
 
 
-async def test_an_upgrade_of_a_lost_grant_says_that_it_is_lost():
-    async with FakeCluster() as fake, fake.client() as one, fake.client() as other:
-        async with one.lock("doc", mode="shared", on_loss="event") as held:
-            await other.locks.force_release("doc", reason="test")
-            with pytest.raises(synaxis.LockLost):
-                await held.upgrade()
-            assert held.lost.is_set()
+async def test_an_upgrade_of_a_lost_grant_says_that_it_is_lost() -> None:
+    async with (
+        FakeCluster() as fake,
+        fake.client() as one,
+        fake.client() as other,
+        one.lock("doc", mode="shared", on_loss="event") as held,
+    ):
+        await other.locks.force_release("doc", reason="test")
+        with pytest.raises(synaxis.LockLost):
+            await held.upgrade()
+        assert held.lost.is_set()
 
 
-async def test_a_reentrant_lock_is_entered_again_by_its_owner_only():
+async def test_a_reentrant_lock_is_entered_again_by_its_owner_only() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         async with cluster.lock("a", reentrant=True) as outer:
             async with cluster.lock("a", reentrant=True) as inner:
@@ -356,26 +385,32 @@ async def test_a_reentrant_lock_is_entered_again_by_its_owner_only():
         assert await cluster.try_lock("a") is not None
 
 
-async def test_all_entries_of_a_reentrant_lock_are_lost_together():
+async def test_all_entries_of_a_reentrant_lock_are_lost_together() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
+
+        async def body() -> None:
+            async with cluster.lock("a", reentrant=True), cluster.lock("a", reentrant=True) as held:
+                fake.lose(held.session_id, held.token, "force_released")
+                await asyncio.Event().wait()
+
         with pytest.raises(synaxis.LockLost):
-            async with cluster.lock("a", reentrant=True) as outer:
-                async with cluster.lock("a", reentrant=True):
-                    fake.lose(outer.session_id, outer.token, "force_released")
-                    await asyncio.Event().wait()
+            await body()
 
 
-async def test_a_named_owner_may_enter_from_any_task():
-    async with FakeCluster() as fake, fake.client() as cluster:
-        async with cluster.lock("a", reentrant=True, owner="job 7") as outer:
-            inner = await asyncio.create_task(  # another task is the point
-                cluster.acquire("a", reentrant=True, owner="job 7", wait=0)
-            )
-            assert inner.token == outer.token
-            await inner.release()
+async def test_a_named_owner_may_enter_from_any_task() -> None:
+    async with (
+        FakeCluster() as fake,
+        fake.client() as cluster,
+        cluster.lock("a", reentrant=True, owner="job 7") as outer,
+    ):
+        inner = await asyncio.create_task(  # another task is the point
+            cluster.acquire("a", reentrant=True, owner="job 7", wait=0)
+        )
+        assert inner.token == outer.token
+        await inner.release()
 
 
-async def test_lock_many_holds_all_or_none():
+async def test_lock_many_holds_all_or_none() -> None:
     async with FakeCluster() as fake, fake.client() as one, fake.client() as other:
         async with one.lock_many(["b", "a", "b"]) as held:
             assert held.names == ("a", "b")
@@ -388,7 +423,7 @@ async def test_lock_many_holds_all_or_none():
         assert await other.try_lock("a") is not None
 
 
-async def test_lock_many_over_groups_has_a_token_each_and_one_loss():
+async def test_lock_many_over_groups_has_a_token_each_and_one_loss() -> None:
     names = [f"name/{n}" for n in range(8)]
     async with FakeCluster(lock_groups=3) as fake, fake.client() as cluster:
         async with cluster.lock_many(names, on_loss="event") as held:
@@ -405,7 +440,7 @@ async def test_lock_many_over_groups_has_a_token_each_and_one_loss():
 
 
 @pytest.mark.parametrize("names", [[], "text", [3]])
-async def test_lock_many_refuses_what_is_no_list_of_names(names):
+async def test_lock_many_refuses_what_is_no_list_of_names(names: Any) -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         with pytest.raises(synaxis.InvalidArgument):
             cluster.lock_many(names)
@@ -414,14 +449,14 @@ async def test_lock_many_refuses_what_is_no_list_of_names(names):
 @pytest.mark.parametrize(
     "options", [{"mode": "x"}, {"wait": -1}, {"max_hold": -1}, {"wait": float("nan")}]
 )
-async def test_options_out_of_range_are_refused_before_anything_is_sent(options):
+async def test_options_out_of_range_are_refused_before_anything_is_sent(options: Any) -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         with pytest.raises(synaxis.InvalidArgument):
             cluster.lock("a", **options)
         with pytest.raises(TypeError):
-            cluster.lock("a", tiemout=3)
+            cluster.lock("a", tiemout=3)  # type: ignore[call-arg]  # the point
         with pytest.raises(synaxis.InvalidArgument):
-            cluster.lock(42)
+            cluster.lock(42)  # type: ignore[arg-type]  # the point
         with pytest.raises(synaxis.InvalidArgument):
             cluster.lock("\ud800")
         assert fake.applied == []
@@ -430,7 +465,7 @@ async def test_options_out_of_range_are_refused_before_anything_is_sent(options)
 # --- administration ------------------------------------------------------------------------------
 
 
-async def test_locks_are_listed_with_owner_token_age_and_queue():
+async def test_locks_are_listed_with_owner_token_age_and_queue() -> None:
     async with FakeCluster() as fake, fake.client(name="ada") as one, fake.client() as other:
         async with one.lock("orders/1") as held, one.lock("users/1"):
             waiting = asyncio.get_running_loop().create_task(other.acquire("orders/1", wait=None))
@@ -448,7 +483,7 @@ async def test_locks_are_listed_with_owner_token_age_and_queue():
         assert (free.owner, free.waiters) == (None, ())
 
 
-async def test_force_release_takes_only_the_named_grant():
+async def test_force_release_takes_only_the_named_grant() -> None:
     async with FakeCluster() as fake, fake.client() as one, fake.client() as admin:
         async with one.lock("a", on_loss="event") as held:
             assert not await admin.locks.force_release("a", reason="old", token=held.token - 1)
@@ -456,7 +491,7 @@ async def test_force_release_takes_only_the_named_grant():
         assert [type(command) for command in fake.commands][1:3] == [ForceRelease] * 2
 
 
-async def test_watchers_see_what_happens_to_names_under_their_prefix():
+async def test_watchers_see_what_happens_to_names_under_their_prefix() -> None:
     async with FakeCluster() as fake, fake.client() as one, fake.client() as watcher:
         async with watcher.locks.watch("orders/") as changes:
             async with one.lock("users/1"):
@@ -469,7 +504,7 @@ async def test_watchers_see_what_happens_to_names_under_their_prefix():
         await fake.until(lambda: isinstance(fake["n1"].messages[-1], wire.Cancel))
 
 
-async def test_a_stream_left_by_break_is_cancelled():
+async def test_a_stream_left_by_break_is_cancelled() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         stream = cluster.locks.watch("orders/")
         await stream.started()
@@ -480,23 +515,24 @@ async def test_a_stream_left_by_break_is_cancelled():
         await fake.until(lambda: any(isinstance(m, wire.Cancel) for m in fake["n1"].messages))
 
 
-async def test_an_unbuffered_reader_is_told_instead_of_filling_memory(monkeypatch):
+async def test_an_unbuffered_reader_is_told_instead_of_filling_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr("synaxis.client.watching.BUFFERED_MAX", 2)
-    async with FakeCluster() as fake, fake.client() as cluster:
-        async with cluster.locks.watch() as changes:
-            for _ in range(3):
-                async with cluster.lock("a"):
-                    pass
-            assert (await anext(changes)).what == "granted"
-            assert (await anext(changes)).what == "released"
-            with pytest.raises(synaxis.LimitExceeded):
-                await anext(changes)
+    async with FakeCluster() as fake, fake.client() as cluster, cluster.locks.watch() as changes:
+        for _ in range(3):
+            async with cluster.lock("a"):
+                pass
+        assert (await anext(changes)).what == "granted"
+        assert (await anext(changes)).what == "released"
+        with pytest.raises(synaxis.LimitExceeded):
+            await anext(changes)
 
 
 # --- what stands on locks ------------------------------------------------------------------------
 
 
-async def test_a_semaphore_counts_by_weight():
+async def test_a_semaphore_counts_by_weight() -> None:
     async with FakeCluster() as fake, fake.client() as one, fake.client() as other:
         semaphore = other.semaphore("gpu", permits=4)
         async with one.semaphore("gpu", permits=4).acquire(weight=3):
@@ -508,7 +544,7 @@ async def test_a_semaphore_counts_by_weight():
             assert await semaphore.try_acquire(5) is not None
 
 
-async def test_a_leader_is_observed_from_its_campaign_to_its_end():
+async def test_a_leader_is_observed_from_its_campaign_to_its_end() -> None:
     async with FakeCluster() as fake, fake.client() as one, fake.client() as watcher:
         seen = asyncio.Queue[synaxis.Leader | None]()
 
@@ -532,7 +568,7 @@ async def test_a_leader_is_observed_from_its_campaign_to_its_end():
         await asyncio.gather(observing, return_exceptions=True)
 
 
-async def test_a_barrier_lets_all_pass_when_the_last_has_come():
+async def test_a_barrier_lets_all_pass_when_the_last_has_come() -> None:
     async with FakeCluster() as fake, fake.client() as one, fake.client() as other:
         positions = await asyncio.gather(
             one.barrier("step", parties=3).wait(),
@@ -544,7 +580,7 @@ async def test_a_barrier_lets_all_pass_when_the_last_has_come():
             await one.barrier("step", parties=3).wait(0.02)
 
 
-async def test_a_latch_opens_for_good():
+async def test_a_latch_opens_for_good() -> None:
     async with FakeCluster() as fake, fake.client() as one, fake.client() as other:
         waiting = asyncio.get_running_loop().create_task(other.latch("done", count=2).wait())
         await fake.until(lambda: fake.commands)
@@ -558,7 +594,7 @@ async def test_a_latch_opens_for_good():
         assert await latch.remaining() == 2
 
 
-async def test_the_cluster_can_be_asked_and_changed():
+async def test_the_cluster_can_be_asked_and_changed() -> None:
     async with FakeCluster(2) as fake, fake.client() as cluster:
         assert cluster.cluster_id == "cluster-1"
         assert (await cluster.status()).cluster_id == "cluster-1"
@@ -569,7 +605,7 @@ async def test_the_cluster_can_be_asked_and_changed():
         assert await cluster.ping() < 2
 
 
-async def test_sessions_are_opened_with_ttl_and_name_and_closed_at_the_end():
+async def test_sessions_are_opened_with_ttl_and_name_and_closed_at_the_end() -> None:
     async with FakeCluster() as fake:
         opened: list[OpenSession] = []
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from synaxis.errors import LimitExceeded, StaleFencingToken
 
 if TYPE_CHECKING:
-    from aiohttp import web
+    from aiohttp.typedefs import Handler, Middleware
 
 __all__ = [
     "FENCE_HEADER",
@@ -111,7 +111,7 @@ class FenceMiddleware:
 
 def fence_middleware(
     store: FenceStore, resource_of: ResourceOf = same_path, *, required: bool = True
-) -> "Callable[[web.Request, Handler], Awaitable[web.StreamResponse]]":
+) -> "Middleware":
     """Return a middleware for ``aiohttp.web.Application(middlewares=[...])``."""
     from aiohttp import web  # noqa: PLC0415  # users of other frameworks do not pay for it
 
@@ -157,7 +157,3 @@ class _Check:
 
 def _body(code: str, message: str, details: dict[str, Any] | None = None) -> bytes:
     return json.dumps({"code": code, "message": message, "details": details or {}}).encode()
-
-
-if TYPE_CHECKING:
-    Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
