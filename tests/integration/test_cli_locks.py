@@ -330,3 +330,100 @@ def test_a_killed_run_takes_its_command_with_it(start: Start) -> None:
     assert int(running.stdout.readline()) > 0
     running.kill()
     assert running.stdout.read() == ""  # the pipe closes when the command has ended, too
+
+
+def test_a_cluster_that_falls_silent_costs_the_lock_and_stops_the_command(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    with ClusterProcesses(tmp_path, 1) as cluster:
+        script = "trap 'echo stopped; exit 0' TERM; echo up; while :; do sleep 0.01; done"
+        options = ("--session-ttl", "1500ms", "--timeout", "500ms", "-u", cluster.urls)
+        running = subprocess.Popen(
+            command("lock", "run", "a", *options, "--", "sh", "-c", script),
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        assert running.stdout is not None
+        assert running.stdout.readline() == "up\n"
+        cluster["n1"].stop()
+        out, _ = running.communicate(timeout=20)
+        assert (running.returncode, out) == (6, "stopped\n")
+
+
+# --- on a terminal ----------------------------------------------------------------------------
+
+IN_A_TERMINAL = """
+import os, pty, sys
+sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))
+"""
+
+
+@pytest.fixture
+def terminal(environment: dict[str, str]) -> Iterator[Start]:
+    """Start a command whose terminal is our pipe: what we write is typed."""
+    started: list[subprocess.Popen[str]] = []
+
+    def run(*arguments: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-c", IN_A_TERMINAL, *command(*arguments)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def typed(process: subprocess.Popen[str], text: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(text)
+    process.stdin.flush()
+
+
+def test_ctrl_c_on_a_terminal_reaches_the_command_once(terminal: Start) -> None:
+    script = "trap 'echo got; exit 9' INT; echo up; while :; do sleep 0.01; done"
+    running = terminal("lock", "run", "tty/a", "--", "sh", "-c", script)
+    assert running.stdout is not None
+    assert running.stdout.readline().strip() == "up"
+    typed(running, "\x03")
+    out = running.stdout.read()
+    assert running.wait(10) == 9
+    assert out.count("got") == 1
+
+
+def test_a_command_under_a_lock_may_read_the_terminal(terminal: Start) -> None:
+    running = terminal("lock", "run", "tty/b", "--", "sh", "-c", 'echo up; read x; echo "<$x>"')
+    assert running.stdout is not None
+    assert running.stdout.readline().strip() == "up"
+    typed(running, "hello\n")
+    assert "<hello>" in running.stdout.read()
+    assert running.wait(10) == 0
+
+
+def test_force_release_asks_on_a_terminal_and_takes_no_for_an_answer(
+    terminal: Start, start: Start, look: Look
+) -> None:
+    holder(start, "tty/c")
+    asking = terminal("lock", "force-release", "tty/c")
+    typed(asking, "n\n")
+    assert asking.stdout is not None
+    assert "[y/N]" in asking.stdout.read()
+    assert asking.wait(10) == 1
+    assert look("tty/c").holders
+
+
+def test_a_terminal_gets_a_table_with_a_header(terminal: Start, start: Start) -> None:
+    holder(start, "tty/d")
+    looking = terminal("lock", "ls", "tty/d")
+    assert looking.stdout is not None
+    assert "HELD BY" in looking.stdout.read()

@@ -40,10 +40,11 @@ async def spawn(
         own_group: see ``send_signal``.
         variables: added to our environment for the child.
         output: where stdout and stderr go (``asyncio.subprocess.PIPE`` or a file descriptor);
-            None = where ours go.
+            None = where ours go. With one the child gets no stdin.
     """
     return await asyncio.create_subprocess_exec(
         *command_with_parent_death(command, death_signal),
+        stdin=asyncio.subprocess.DEVNULL if output is not None else None,
         stdout=output,
         stderr=asyncio.subprocess.STDOUT if output is not None else None,
         # Handed on, not read: settings come from synaxis.config alone.

@@ -9,7 +9,7 @@ from cyclopts import App
 import synaxis
 from synaxis.cli import output
 from synaxis.cli.confirmation import confirm
-from synaxis.cli.connection import run_with_cluster
+from synaxis.cli.connection import connect, run_with_cluster
 from synaxis.cli.durations import format_duration
 from synaxis.cli.exit_codes import ExitCode
 from synaxis.cli.options import ClusterOptions, Duration, OutputOptions, Switch, Yes
@@ -22,6 +22,7 @@ __all__ = ["app", "member_rows", "status_rows"]
 
 app = App(name="synaxis cluster", help_format="plaintext")
 
+SINGLE_NODE_TIMEOUT_S = 2.0
 STATUS_COLUMNS = (
     Column("NODE", "node_id"),
     Column("GROUP", "group"),
@@ -211,9 +212,8 @@ async def _ask_everybody(
 
 async def _ask(member: MemberStatus, options: ClusterOptions) -> NodeStatus | None:
     try:
-        async with synaxis.connect(
-            member.api_url, api_key=options.api_key, timeout=min(options.timeout, 2.0)
-        ) as client:
+        timeout_s = min(options.timeout, SINGLE_NODE_TIMEOUT_S)
+        async with connect(options, member.api_url, timeout_s) as client:
             answer = await client.status()
     except SynaxisError:
         return None

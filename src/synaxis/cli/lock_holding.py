@@ -25,7 +25,7 @@ from synaxis.cli.options import (
     Switch,
 )
 from synaxis.cli.output import Column, Format
-from synaxis.errors import InvalidArgument, LockTimeout
+from synaxis.errors import InvalidArgument, LockTimeout, SynaxisError
 
 __all__ = ["acquire", "release", "run"]
 
@@ -86,7 +86,7 @@ def run(  # noqa: PLR0913 - one parameter per option
         try:
             return await run_under_lock(grant, command, variables, grace)
         finally:
-            await grant.release()
+            await _give_back(grant)
 
     return _told(name, wait, lambda: run_with_cluster(cluster, body, session_ttl))
 
@@ -132,7 +132,7 @@ def acquire(  # noqa: PLR0913 - one parameter per option
         try:
             lost = await _until_told_to_end(grant.lost)
         finally:
-            await grant.release()
+            await _give_back(grant)
         if lost:
             output.error(str(grant.loss()))
         return ExitCode.CONFLICT if lost else ExitCode.OK
@@ -202,6 +202,14 @@ def _say_that_we_wait(name: str, *, quiet: bool) -> Iterator[None]:
         yield
     finally:
         timer.cancel()
+
+
+async def _give_back(grant: synaxis.Grant) -> None:
+    """Release; a cluster that does not answer must not hide how the command ended."""
+    try:
+        await grant.release()
+    except SynaxisError as failure:
+        output.error(f"{grant.name} ends with its session: {failure}")
 
 
 def _print_grant(out: OutputOptions, grant: synaxis.Grant) -> None:

@@ -15,7 +15,9 @@ from synaxis.errors import SynaxisError
 __all__ = ["hoist_options", "main", "run"]
 
 HELP_FLAGS = ("-h", "--help")
-OPTIONS_WITH_VALUE = frozenset({"-u", "--url", "-o", "--output", "--timeout", "--api-key"})
+OPTIONS_WITH_VALUE = frozenset(
+    {"-u", "--url", "-o", "--output", "--timeout", "--api-key", "--cacert"}
+)
 SWITCHES = frozenset({"--json", "-q", "--quiet", "--no-color", "--no-headers"})
 
 

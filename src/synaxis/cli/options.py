@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter, Token
@@ -62,5 +63,7 @@ class ClusterOptions:
     """Nodes, comma-separated [SYNAXIS_URL]."""
     api_key: str | None = None
     """API key, when the cluster asks for one [SYNAXIS_API_KEY]."""
+    cacert: Path | None = None
+    """PEM certificate to trust for https, besides the system's."""
     timeout: Duration = 5.0
     """How long to try to get an answer."""

@@ -9,6 +9,7 @@ from synaxis.errors import SynaxisError
 
 __all__ = ["repeat"]
 
+INTERVAL_S_MIN = 0.05
 CLEAR_SCREEN = "\x1b[H\x1b[2J"
 
 
@@ -29,4 +30,4 @@ async def repeat(
             await show(printer)
         except SynaxisError as failure:
             output.error(failure.message)
-        await asyncio.sleep(interval_s)
+        await asyncio.sleep(max(interval_s, INTERVAL_S_MIN))
