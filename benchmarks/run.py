@@ -5,6 +5,7 @@ python -m benchmarks.run [NAME ...] [--seconds 3] [--rounds 3]
 
 import argparse
 import importlib
+import signal
 import sys
 import time
 from dataclasses import fields
@@ -27,6 +28,7 @@ _BENCHMARKS = (
     "simulator_speed",
     "wal_commit",
 )
+_INTERRUPTED = 130
 _RESULTS = Path(__file__).resolve().parent / "results"
 
 
@@ -44,8 +46,12 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown:
         parser.error(f"no such benchmark: {', '.join(unknown)}")
     options = Options(**{field.name: getattr(parsed, field.name) for field in fields(Options)})
-    for name in parsed.names or _BENCHMARKS:
-        _run(name, options, parsed.results)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the servers also then
+    try:
+        for name in parsed.names or _BENCHMARKS:
+            _run(name, options, parsed.results)
+    except KeyboardInterrupt:
+        return _INTERRUPTED
     return 0
 
 

@@ -10,11 +10,11 @@ exactly once and a stale write arrived and was refused.
 import argparse
 import asyncio
 import shutil
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,6 +36,7 @@ _VICTIM_TTL_S = 3.0
 _TTL_S = 15.0
 _FILES_MIN = 3 * _WORKERS
 _DISPLAY_EVERY_S = 0.25
+_INTERRUPTED = 130
 
 
 @dataclass
@@ -183,10 +184,16 @@ def main() -> int:
     job = Job(options.dir, scratch, batches)
     if job.files < _FILES_MIN:
         parser.error(f"{options.dir} has {job.files} files; the demo needs {_FILES_MIN}")
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # clean up as after Ctrl-C
     started = time.perf_counter()
     result = None
-    with suppress(TimeoutError):  # judge() will say it
+    try:
         result = asyncio.run(asyncio.wait_for(run_job(job, console), options.seconds_max))
+    except TimeoutError:
+        pass  # judge() says it
+    except KeyboardInterrupt:
+        shutil.rmtree(job.scratch)
+        return _INTERRUPTED
     wrong = judge(job, result)
     if result is not None:
         print_figures(job, result, console)
