@@ -164,3 +164,9 @@ def test_a_disk_with_too_little_space_is_refused(tmp_path: Path) -> None:
         DataDirectory.open(tmp_path / "d", ONE, "c", free_bytes_min=1 << 62)
     with reopen(tmp_path / "d") as directory:
         assert directory.free_bytes > 0
+
+
+def test_an_empty_directory_that_others_may_read_becomes_private(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir(mode=0o755)
+    with reopen(tmp_path / "d"):
+        assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o700

@@ -246,7 +246,11 @@ def _require_empty(directory: OsDirectory, path: Path) -> None:
         raise StorageError(message, path=str(path))
     if stat.S_IMODE(path.stat().st_mode) & 0o077:
         # Made by someone else, empty, and ours from now on.
-        path.chmod(0o700)
+        try:
+            path.chmod(0o700)
+        except OSError as error:
+            message = f"{path} may be read by others and its mode cannot be changed to 0700"
+            raise StorageError(message, path=str(path)) from error
 
 
 def _require_log(identity: Identity, path: Path) -> None:

@@ -38,6 +38,7 @@ __all__ = [
     "decode_header",
     "encode_batch",
     "payload_of",
+    "record_length",
     "record_size",
     "rolling_crc",
     "stored_crc",
@@ -115,6 +116,11 @@ class BatchBytes(NamedTuple):
 def record_size(length: int) -> int:
     """Return the bytes that a record with ``length`` payload bytes takes in the file."""
     return HEADER_BYTES + length + len(_PADDING[length % ALIGNMENT]) + _TRAILER_BYTES
+
+
+def record_length(data: bytes, at: int) -> int:
+    """Return the size of the record at ``at`` if one is there; else any number."""
+    return record_size(_U32.unpack_from(data, at)[0])
 
 
 def encode_batch(

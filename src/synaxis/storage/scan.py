@@ -28,6 +28,7 @@ from synaxis.storage.records import (
     RecordType,
     decode_header,
     payload_of,
+    record_length,
     record_size,
     rolling_crc,
     stored_crc,
@@ -187,11 +188,13 @@ def scan_records(
 
 def next_record(data: bytes, at: int, seed: int, *, later_than: int) -> tuple[int, Header] | None:
     """Return the first recognisable record at or after ``at`` of a batch above ``later_than``."""
-    for position in range(at, len(data) - HEADER_BYTES + 1, ALIGNMENT):
-        header = decode_header(data, position, seed)
-        if header is None or header.batch <= later_than:
+    size = len(data)
+    for position in range(at, size - HEADER_BYTES + 1, ALIGNMENT):
+        # Most positions are ruled out by a length beyond the end, long before a CRC is needed.
+        if position + record_length(data, position) > size:
             continue
-        if position + record_size(header.length) <= len(data):
+        header = decode_header(data, position, seed)
+        if header is not None and header.batch > later_than:
             return position, header
     return None
 
