@@ -87,6 +87,12 @@ class ServerProcess:
         """Whether the process was started and has not ended."""
         return self._process is not None and self._process.poll() is None
 
+    @property
+    def ending(self) -> str:
+        """What became of the process, for messages."""
+        assert self._process is not None, "not started"
+        return f"ended with code {self._process.poll()}"
+
     def start(self) -> None:
         """Start, or start again after the process has ended."""
         assert not self.alive, "already running"
@@ -147,7 +153,7 @@ def wait_until(
     while not condition():
         dead = next((process for process in watched if not process.alive), None)
         if dead is not None:
-            raise RuntimeError(f"a process ended before {what}:\n{dead.log_tail()}")
+            raise RuntimeError(f"a process {dead.ending} before {what}:\n{dead.log_tail()}")
         if time.perf_counter() - started > timeout_s:
             tails = "\n".join(process.log_tail(5) for process in watched)
             raise RuntimeError(f"not within {timeout_s:.0f} s: {what}\n{tails}")

@@ -55,9 +55,10 @@ class Nodes:
             RuntimeError: the node ended; carries the end of its log.
         """
         while await self._get(name, "/readyz") is None:
-            if self._processes[name].poll() is not None:
+            code = self._processes[name].poll()
+            if code is not None:
                 log = (self._directory / f"{name}.log").read_text(errors="replace")
-                raise RuntimeError(f"node {name} ended:\n{log[-2000:]}")
+                raise RuntimeError(f"node {name} ended with code {code}:\n{log[-2000:]}")
             await asyncio.sleep(_POLL_S)
 
     def start_one(self, name: str) -> None:
