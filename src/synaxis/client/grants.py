@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 OnLoss = Literal["cancel", "event"] | Callable[[LockLost], object]
 """What a loss does: cancel the body, only set ``lost``, or also call this."""
 
+REASONS = ("client_closed", "force_released", "max_hold", "not_confirmed", "session_expired")
+"""Values of ``LockLost.reason``."""
 MAX_HOLD_WARNING = 0.8
 """Part of ``max_hold`` after which the holder is warned by a log line."""
 
@@ -307,7 +309,10 @@ class Grant:
         grants[body.token] = self
 
     def lose(self, reason: str) -> None:
-        """Take the news that it is held no longer."""
+        """Take the news that it is held no longer.
+
+        ``reason`` is one of ours or, after a forced release, what its author wrote.
+        """
         if self._state is not GrantState.HELD:
             return
         session, sibling = self._session, self.again
@@ -329,9 +334,10 @@ class Grant:
     def loss(self) -> LockLost:
         """Return the error that tells of the loss."""
         reason = self._reason or ("max_hold" if now() >= self._max_hold_at else "not_confirmed")
-        return LockLost(
-            f"{self.name} is held no longer ({reason})", token=self.token, reason=reason
-        )
+        message = f"{self.name} is held no longer ({reason})"
+        if reason not in REASONS:
+            reason = "force_released"
+        return LockLost(message, token=self.token, reason=reason)
 
     def _leave(self, state: GrantState) -> None:
         self._state = state

@@ -56,7 +56,12 @@ class Portal:
         Raises:
             RuntimeError: the loop is gone: after ``close``, or in a forked child.
         """
-        self._check()
+        try:
+            self._check()
+        except RuntimeError:
+            if asyncio.iscoroutine(call):
+                call.close()  # or Python would complain that nobody awaited it
+            raise
         future: Future[R] = asyncio.run_coroutine_threadsafe(_as_coroutine(call), self._loop)
         try:
             return future.result()
