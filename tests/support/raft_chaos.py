@@ -129,10 +129,10 @@ class Chaos:
                 self.network.add(name)
         self.actions = {
             self.deliver: 60,
-            self.tick: 12,
-            self.propose: 10,
-            self.sync: 12,
-            self.hold: 3,
+            self.tick: 8,
+            self.propose: 12,
+            self.sync: 10,
+            self.hold: 4,
             self.lose: 4,
             self.repeat: 3,
             self.read: 4,
@@ -140,9 +140,10 @@ class Chaos:
             self.restart: 3,
             self.compact: 2,
             self.cut: 0.5,
-            self.heal: 1,
+            self.heal: 1.5,
             self.transfer: 0.5,
             self.unreachable: 0.5,
+            self.usurp: 4,
             self.change_members: 6 if grows else 0,
         }
 
@@ -177,7 +178,7 @@ class Chaos:
         return True
 
     def tick(self) -> None:
-        self.network.now = Instant(self.network.now + self.random.choice((1, 5, 20, 60, 200)))
+        self.network.now = Instant(self.network.now + self.random.choice((1, 5, 20, 60, 150)))
         for node in self.network.alive():
             if node.raft.deadline() <= self.network.now:
                 node.raft.tick(self.network.now)
@@ -213,9 +214,10 @@ class Chaos:
         self.some_node().is_disk_held = True
 
     def sync(self) -> bool:
-        node = self.some_node()
-        if node.is_down or not node.unwritten:
+        waiting = [node for node in self.network.alive() if node.is_disk_held]
+        if not waiting:
             return False
+        node = self.random.choice(waiting)
         node.is_disk_held = False
         node.sync_disk()
         self.drain(node)
@@ -259,9 +261,10 @@ class Chaos:
         node.disk.write(msgspec.structs.replace(persist, entries=entries, mark=mark))
 
     def restart(self) -> bool:
-        node = self.some_node()
-        if not node.is_down:
+        down = [node for node in self.network.nodes.values() if node.is_down]
+        if not down:
             return False
+        node = self.random.choice(down)
         self.judge.reads = {k: v for k, v in self.judge.reads.items() if k[0] != node.id}
         self.network.restart(node.id)
         return True
@@ -293,6 +296,15 @@ class Chaos:
         if not node.is_down:
             node.raft.peer_unreachable(peer.id, self.network.now)
             self.drain(node)
+
+    def usurp(self) -> bool:
+        """Let a node campaign while the others have lost sight of their leader."""
+        node = self.some_node()
+        if node.is_down or node.role == "leader":
+            return False
+        self.network.campaign(node.id)
+        self.drain(node)
+        return True
 
     def change_members(self) -> bool:
         node = self.leader()
