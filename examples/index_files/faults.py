@@ -56,21 +56,22 @@ class Faults:
         self._cluster = cluster
         self._batches, self._files = totals
         self._say = say
+        self._open_percent = 0
         self.outcome = Outcome()
 
     async def run(self, victim: WorkerProcess) -> None:
         """Let all faults happen, one after the other."""
-        self._open_gate(0.3)
+        self._open_gate(30)
         await self._freeze(victim)
-        self._open_gate(0.6)
-        await self._indexed(0.4)
-        await self._kill_leader(then_open=0.9)
-        await self._indexed(0.7)
-        await self._kill_leader(then_open=1.0)
+        self._open_gate(60)
+        await self._indexed(40)
+        await self._kill_leader(then_open=90)
+        await self._indexed(70)
+        await self._kill_leader(then_open=100)
 
     async def _freeze(self, victim: WorkerProcess) -> None:
         """Freeze a worker that is about to write until its lock has another holder."""
-        shard, token = map(int, await victim.told("stoppable"))
+        shard, token = await self._until_it_holds_a_shard(victim)
         victim.freeze()
         frozen_at = time.perf_counter()
         victim.tell("go on")  # it reads this, and writes, as soon as it is thawed
@@ -88,6 +89,16 @@ class Faults:
         self.outcome.refusal = self._refusal_of(frozen)
         self._say(f"its stale write to shard {shard} was refused")
 
+    async def _until_it_holds_a_shard(self, victim: WorkerProcess) -> list[int]:
+        """Return the shard and its token; a victim that was too slow for a batch gets more."""
+        async with asyncio.TaskGroup() as waiting:
+            told = waiting.create_task(victim.told("stoppable"))
+            while not told.done():
+                await asyncio.wait({told}, timeout=_POLL_S)
+                if not self._store.open_batches():
+                    self._open_gate(min(self._open_percent + 1, 100))
+        return [int(word) for word in told.result()]
+
     def _refusal_of(self, frozen: FrozenWorker) -> Refusal | None:
         wanted = (f"shard {frozen.shard}", frozen.token, frozen.worker)
         for refusal in self._store.refusals():
@@ -95,7 +106,7 @@ class Faults:
                 return refusal
         return None
 
-    async def _kill_leader(self, then_open: float) -> None:
+    async def _kill_leader(self, then_open: int) -> None:
         """SIGKILL the leader, time the next grant, and put the node back on its disk."""
         leader = await self._leader()
         killed_at = time.perf_counter()
@@ -124,11 +135,12 @@ class Faults:
                 return leader
             await asyncio.sleep(_POLL_S)
 
-    async def _indexed(self, part: float) -> None:
-        await _until(lambda: self._store.files_indexed() >= part * self._files)
+    async def _indexed(self, percent: int) -> None:
+        await _until(lambda: self._store.files_indexed() * 100 >= percent * self._files)
 
-    def _open_gate(self, part: float) -> None:
-        self._store.open_gate(-(-int(part * 100) * self._batches // 100))
+    def _open_gate(self, percent: int) -> None:
+        self._open_percent = percent
+        self._store.open_gate(-(-percent * self._batches // 100))
 
 
 async def _until(condition: Callable[[], bool]) -> None:

@@ -111,8 +111,8 @@ async def _index(
 
 async def _start_workers(team: Team, job: Job, nodes: Nodes) -> None:
     """Start all workers and wait until each has connected."""
-    # Late enough that something is indexed before, early enough for small directories too.
-    stop_at_write = SHARDS * (len(job.batches) // 60) + 5
+    # In the middle of its second batch; small directories may not have two for everybody.
+    stop_at_write = SHARDS // 2 + (SHARDS if len(job.batches) > 50 else 0)
     for number in range(1, _WORKERS + 1):
         name = f"worker-{number}"
         arguments = ["--url", nodes.urls, "--dir", str(job.directory)]
