@@ -1,8 +1,10 @@
 """What the client does when nodes die, lose their leadership or fall silent."""
 
 import asyncio
+import ssl
 
 import pytest
+import trustme
 
 import synaxis
 from support.fake_cluster import FakeCluster, FakeNode
@@ -263,6 +265,38 @@ async def test_a_node_that_wants_a_key_is_told_or_refuses() -> None:
             await fake.client(api_key="wrong").open()
         async with fake.client(api_key="secret") as cluster:
             await warm(cluster)
+
+
+async def test_nodes_are_reached_by_tls_with_the_authority_that_is_given() -> None:
+    authority = trustme.CA()
+    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(server)
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    async with FakeCluster(ssl=server) as fake:
+        async with fake.client(ssl=trusting) as cluster:
+            await warm(cluster)
+        with pytest.raises(synaxis.ConnectionFailed):
+            await fake.client(timeout=0.3).open()
+
+
+async def test_without_a_leader_in_time_there_is_no_quorum() -> None:
+    async with FakeCluster(2) as fake, fake.client(timeout=0.3) as cluster:
+        await warm(cluster)
+        fake.leader = None
+        with pytest.raises(synaxis.NoQuorum):
+            await cluster.locks.get("a")
+        with pytest.raises(synaxis.NoQuorum):
+            await cluster.acquire("a", wait=0)
+
+
+async def test_a_new_leader_hears_of_a_session_that_holds_something() -> None:
+    async with FakeCluster(2) as fake, fake.client() as cluster, cluster.lock("a"):
+        fake["n1"].break_connections()
+        fake.elect("n2")
+        await fake.until(
+            lambda: any(isinstance(message, wire.KeepAlive) for message in fake["n2"].messages)
+        )
 
 
 async def test_a_watch_resumes_on_another_node_without_gap_or_repetition() -> None:

@@ -462,6 +462,29 @@ async def test_options_out_of_range_are_refused_before_anything_is_sent(options:
         assert fake.applied == []
 
 
+async def test_values_of_a_wrong_type_never_reach_the_wire() -> None:
+    wrong: Any = 1.5
+    async with FakeCluster() as fake, fake.client() as cluster:
+        with pytest.raises(synaxis.InvalidArgument):
+            cluster.lock("a", priority=wrong)
+        with pytest.raises(synaxis.InvalidArgument):
+            cluster.semaphore("a", permits=2).acquire(weight=wrong)
+        with pytest.raises(synaxis.InvalidArgument):
+            cluster.election("a").campaign(wrong)
+        with pytest.raises(synaxis.InvalidArgument):
+            await cluster.locks.force_release("a", reason=wrong)
+        with pytest.raises(synaxis.InvalidArgument):
+            await cluster.locks.list(wrong)
+        with pytest.raises(synaxis.InvalidArgument):
+            cluster.locks.watch(wrong)
+        with pytest.raises(synaxis.InvalidArgument):
+            await cluster.add_member("n9", wrong)
+        async with cluster.lock("a") as held:
+            with pytest.raises(synaxis.InvalidArgument):
+                await held.set_value(wrong)
+        assert len(fake["n1"].hellos) == 1, "the connection was never broken"
+
+
 # --- administration ------------------------------------------------------------------------------
 
 

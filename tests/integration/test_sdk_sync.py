@@ -33,8 +33,8 @@ TWINS = [
     (LockAdmin, sync.BlockingLockAdmin, {}),
 ]
 INTERNAL = {
-    *("again", "at", "begin_release", "converted", "granted", "grants", "lose", "loss", "lost"),
-    *("protect", "session_id", "share_lost", "unprotect", "valid_until"),
+    *("again", "at", "begin_release", "converted", "granted", "grants", "held", "lose", "loss"),
+    *("lost", "protect", "session_id", "share_lost", "unprotect", "valid_until"),
 }
 
 

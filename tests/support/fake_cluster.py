@@ -8,6 +8,7 @@ make a node swallow, delay or refuse messages, and kill its connections.
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self, Unpack
 
@@ -43,7 +44,8 @@ class FakeSession:
 class FakeCluster:
     """Nodes ``n1`` ... over one state; ``n1`` leads until told otherwise."""
 
-    def __init__(self, size: int = 1, lock_groups: int = 1) -> None:
+    def __init__(self, size: int = 1, lock_groups: int = 1, ssl: SSLContext | None = None) -> None:
+        self.ssl = ssl
         self.machine = LockMachine()
         self.sessions: dict[SessionId, FakeSession] = {}
         self.waiting: dict[tuple[SessionId, Sequence], Asker] = {}
@@ -251,10 +253,10 @@ class FakeNode:
         app.router.add_get("/v1/client", self._serve)
         self._runner = web.AppRunner(app, shutdown_timeout=0.1, access_log=None)
         await self._runner.setup()
-        site = web.TCPSite(self._runner, "127.0.0.1", self._port)
+        site = web.TCPSite(self._runner, "127.0.0.1", self._port, ssl_context=self.cluster.ssl)
         await site.start()
         self._port = self._runner.addresses[0][1]
-        self.url = f"http://127.0.0.1:{self._port}"
+        self.url = f"{'https' if self.cluster.ssl else 'http'}://127.0.0.1:{self._port}"
 
     async def stop(self) -> None:
         """Die: refuse new connections and break the open ones."""

@@ -5,10 +5,12 @@ from math import inf
 
 import msgspec
 
+from synaxis.client.calls import Command
 from synaxis.client.clock import now
+from synaxis.client.lock_options import checked
 from synaxis.client.pool import SessionPool, lock_group
 from synaxis.client.requests import QueryRequest, Question
-from synaxis.client.session import Command, Session, SessionState
+from synaxis.client.session import Session, SessionState
 from synaxis.effects import Refused
 from synaxis.errors import error_from_wire
 from synaxis.ids import GroupId
@@ -50,7 +52,7 @@ class Caller:
         Raises:
             SynaxisError: refused, or no answer in time.
         """
-        request = QueryRequest(group, question, now() + self.timeout_s, stale=stale)
+        request = QueryRequest(group, checked(question), now() + self.timeout_s, stale=stale)
         self.pool.router.send(request)
         answer: Answer = await request.future
         if isinstance(answer.body, Refused):
@@ -67,6 +69,7 @@ class Caller:
         Raises:
             SynaxisError: refused, or no answer in time.
         """
+        checked(command)
         session = await self.session(group)
         deadline = inf if wait is None else now() + wait + self.timeout_s
         request = session.call(command, deadline, undoable=undoable)

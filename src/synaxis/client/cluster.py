@@ -22,7 +22,7 @@ from synaxis.client.gates import Barrier, Latch
 from synaxis.client.grants import Grant, OnLoss
 from synaxis.client.lock_admin import LockAdmin
 from synaxis.client.lock_many import LockMany, by_group
-from synaxis.client.lock_options import DEFAULT_WAIT_S, LockOptions, lock_command
+from synaxis.client.lock_options import DEFAULT_WAIT_S, LockOptions, checked, lock_command
 from synaxis.client.locks import Lock
 from synaxis.client.pool import SessionPool
 from synaxis.client.requests import ANY_NODE, AdminRequest, Operation
@@ -308,7 +308,7 @@ class AsyncSynaxis:
         return answer.message
 
     async def _admin(self, group: GroupId, operation: Operation) -> NodeStatus | Accepted:
-        request = AdminRequest(group, operation, now() + self._timeout_s)
+        request = AdminRequest(group, checked(operation), now() + self._timeout_s)
         self._open.pool.router.send(request)
         answer: AdminAnswer = await request.future
         return answer.body

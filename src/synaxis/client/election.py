@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from synaxis.client.caller import Caller
 from synaxis.client.grants import OnLoss
-from synaxis.client.lock_options import HoldOptions, lock_command
+from synaxis.client.lock_options import HoldOptions, checked, lock_command
 from synaxis.client.locks import Lock
 from synaxis.client.watching import EventStream, LockChange
 from synaxis.errors import NotFound
@@ -56,7 +56,9 @@ class Election:
         caller = self._caller
         wait = options.setdefault("wait", None)
         shown = caller.label if value is None else value
-        command = replace(lock_command((self.name,), shown, **options), kind=LockKind.ELECTION)
+        command = checked(
+            replace(lock_command((self.name,), shown, **options), kind=LockKind.ELECTION)
+        )
         return Lock(caller.pool, self._group, command, wait, on_loss, caller.timeout_s)
 
     async def leader(self) -> Leader | None:

@@ -13,9 +13,10 @@ from enum import StrEnum
 from math import inf
 from typing import Literal
 
+from synaxis.client.calls import CallRequest
 from synaxis.client.clock import now
-from synaxis.client.lock_options import Mode, wait_milliseconds
-from synaxis.client.session import FRESH_S, CallRequest, Session, granted
+from synaxis.client.lock_options import Mode, checked, wait_milliseconds
+from synaxis.client.session import FRESH_S, Session
 from synaxis.effects import Refused
 from synaxis.errors import (
     LockLost,
@@ -36,7 +37,7 @@ from synaxis.locks.commands import (
 )
 from synaxis.wire.client import AdminAnswer, Answer, KeptAlive
 
-__all__ = ["Grant", "GrantState", "OnLoss", "acquire"]
+__all__ = ["Grant", "GrantState", "OnLoss", "released"]
 
 log = logging.getLogger(__name__)
 
@@ -134,6 +135,11 @@ class Grant:
             if moment >= self._session.at_risk_at:
                 return GrantState.AT_RISK
         return self._state
+
+    @property
+    def held(self) -> bool:
+        """Whether nothing has ended it yet, as far as we were told."""
+        return self._state is GrantState.HELD
 
     @property
     def valid_until(self) -> float:
@@ -243,7 +249,8 @@ class Grant:
             LockLost: it is not held any more.
         """
         self.ensure()
-        request = self._session.call(SetValue(self.token, value), now() + self._timeout_s)
+        command = checked(SetValue(self.token, value))
+        request = self._session.call(command, now() + self._timeout_s)
         body = await request.future
         if isinstance(body, Refused):
             raise self._refusal(body)
@@ -375,26 +382,6 @@ class Grant:
         return body if self._cancelled else None
 
 
-class _AcquireRequest(CallRequest):
-    """Registers the grant while the answer is dispatched, so that its loss cannot overtake it."""
-
-    __slots__ = ("grant", "max_hold_ms", "sent_at")
-
-    def __init__(self, session: Session, command: Acquire, grant: Grant, deadline: float) -> None:
-        super().__init__(session, command, deadline, undoable=True)
-        self.grant = grant
-        self.max_hold_ms = command.max_hold_ms
-        self.sent_at = now() if command.max_hold_ms else 0.0
-
-    def answered(self, message: Answer | KeptAlive | AdminAnswer) -> None:
-        """Take the grant, unless it is being undone."""
-        assert isinstance(message, Answer)
-        body = message.body
-        if type(body) is Granted and not self.abandoned:
-            self.grant.granted(body, self.max_hold_ms, self.sent_at)
-        super().answered(message)
-
-
 class _ConvertRequest(CallRequest):
     """Gives the grant its new token while the answer is dispatched."""
 
@@ -436,32 +423,3 @@ def released(body: object) -> bool:
     if body.code == SessionExpired.code:
         return False
     raise error_from_wire(body.code, body.message, body.details)
-
-
-async def acquire(
-    session: Session, command: Acquire, wait: float | None, on_loss: OnLoss, timeout_s: float
-) -> Grant:
-    """Wait for a grant. Whatever goes wrong, nothing stays held or queued.
-
-    Raises:
-        LockTimeout, DeadlockError, LimitExceeded, InvalidArgument: the cluster said no.
-        RequestTimeout, ConnectionFailed, NoQuorum: it said nothing in time.
-        LockLost: it was lost before anything could be done under it.
-    """
-    deadline = inf if wait is None else now() + wait + timeout_s
-    grant = Grant(session, command, on_loss, timeout_s)
-    request = _AcquireRequest(session, command, grant, deadline)
-    session.router.send(request)
-    try:
-        body = await request.future
-        if type(body) is not Granted:
-            granted(body)
-        if now() >= session.lost_at:  # granted while the lease was in doubt
-            await grant.safe()
-    except BaseException:
-        session.abandon(request)
-        grant.begin_release()
-        raise
-    if grant._state is not GrantState.HELD:  # noqa: SLF001  # same module
-        raise grant.loss()
-    return grant

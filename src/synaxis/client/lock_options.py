@@ -1,7 +1,9 @@
 """What may be said about how to hold something, and how the wire says it."""
 
 from math import inf
-from typing import Literal, TypedDict
+from typing import Literal, TypedDict, TypeVar
+
+import msgspec
 
 from synaxis.client.owners import owner_of_text
 from synaxis.errors import InvalidArgument
@@ -12,10 +14,13 @@ __all__ = [
     "HoldOptions",
     "LockOptions",
     "Mode",
+    "checked",
     "lock_command",
     "milliseconds",
     "wait_milliseconds",
 ]
+
+C = TypeVar("C", bound=msgspec.Struct)
 
 Mode = Literal["exclusive", "shared"]
 MODES: dict[str, LockMode] = {"exclusive": LockMode.EXCLUSIVE, "shared": LockMode.SHARED}
@@ -66,7 +71,7 @@ def lock_command(  # noqa: PLR0913  # the one place where the options have names
     """
     if mode not in MODES:
         raise InvalidArgument(f'mode must be "exclusive" or "shared", not {mode!r}')
-    return Acquire(
+    command = Acquire(
         names,
         wait_milliseconds(wait),
         MODES[mode],
@@ -77,6 +82,22 @@ def lock_command(  # noqa: PLR0913  # the one place where the options have names
         value=value,
         task=0 if owner is None else owner_of_text(owner),
     )
+    return checked(command) if priority or reentrant else command
+
+
+def checked(command: C) -> C:
+    """Return ``command`` if every value has the type that the wire demands.
+
+    A node closes the connection on which it reads nonsense, so none may leave.
+
+    Raises:
+        InvalidArgument: names the value that is wrong.
+    """
+    try:
+        msgspec.msgpack.decode(msgspec.msgpack.encode(command), type=type(command))
+    except (msgspec.ValidationError, UnicodeEncodeError, OverflowError, TypeError) as error:
+        raise InvalidArgument(f"{type(command).__name__}: {error}") from error
+    return command
 
 
 def milliseconds(seconds: float | None, what: str) -> int:

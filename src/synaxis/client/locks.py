@@ -7,12 +7,14 @@ cancellation wins over the loss. See ``Lock`` for the other two ways of being to
 
 import asyncio
 import logging
+from math import inf
 from types import TracebackType
 
 import msgspec
 
+from synaxis.client.acquiring import acquire
 from synaxis.client.clock import now
-from synaxis.client.grants import Grant, GrantState, OnLoss, acquire, released
+from synaxis.client.grants import Grant, GrantState, OnLoss, released
 from synaxis.client.owners import owner_of_task
 from synaxis.client.pool import SessionPool
 from synaxis.client.session import SessionState
@@ -71,7 +73,7 @@ class Lock:
         Raises:
             LockTimeout: not granted within ``wait`` seconds.
             DeadlockError: the wait could never have ended.
-            SynaxisError: see ``grants.acquire``.
+            SynaxisError: see ``acquiring.acquire``.
         """
         task = asyncio.current_task()
         grant = await self.acquire()
@@ -101,7 +103,8 @@ class Lock:
         pool = self._pool
         session = pool.session(self._group)
         if session.state is not SessionState.OPEN:
-            await session.ready(now() + self._timeout_s)
+            patience = inf if self._wait is None else self._wait + self._timeout_s
+            await session.ready(now() + patience)
         grant = await acquire(session, command, self._wait, self._on_loss, self._timeout_s)
         self._grant = grant
         return grant

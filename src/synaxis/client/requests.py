@@ -6,13 +6,18 @@ costs no timer and no task.
 """
 
 import asyncio
-from math import inf
 from typing import Any, Protocol
 
-from synaxis.client.clock import now
 from synaxis.cluster.commands import DescribeCluster
-from synaxis.errors import ConnectionFailed, OutcomeUnknown, RequestTimeout, SynaxisError
-from synaxis.ids import GroupId, SessionId
+from synaxis.errors import (
+    ConnectionFailed,
+    NoQuorum,
+    NotLeader,
+    OutcomeUnknown,
+    RequestTimeout,
+    SynaxisError,
+)
+from synaxis.ids import GroupId
 from synaxis.locks.commands import DescribeLock, DescribeWaits, ListLocks
 from synaxis.wire.client import (
     AddMember,
@@ -20,7 +25,6 @@ from synaxis.wire.client import (
     AdminAnswer,
     Answer,
     ClientMessage,
-    KeepAlive,
     KeptAlive,
     Notice,
     Query,
@@ -30,7 +34,7 @@ from synaxis.wire.client import (
     Welcome,
 )
 
-__all__ = ["ANY_NODE", "AdminRequest", "Carrier", "KeepAliveRequest", "QueryRequest", "Request"]
+__all__ = ["ANY_NODE", "AdminRequest", "Carrier", "QueryRequest", "Request"]
 
 Question = ListLocks | DescribeLock | DescribeWaits | DescribeCluster
 Operation = TransferLeadership | StatusRequest | AddMember | RemoveMember
@@ -120,6 +124,8 @@ class Request:
         asked = self.uncertain or self.connection is not None
         if asked and self.changes_state:
             return OutcomeUnknown("no answer in time: the command may or may not be applied")
+        if isinstance(self.failure, NotLeader):
+            return NoQuorum("the group had no leader that answered in time")
         if self.failure is not None:
             return self.failure
         if asked:
@@ -164,19 +170,3 @@ class AdminRequest(Request):
     def message(self, number: int) -> ClientMessage:
         """Return the Admin message."""
         return Admin(number, self.operation)
-
-
-class KeepAliveRequest(Request):
-    """The proof that a session lives. It has no deadline: the next one waits for it."""
-
-    __slots__ = ("sent_at", "session")
-
-    def __init__(self, group: GroupId, session: SessionId) -> None:
-        super().__init__(group, inf)
-        self.session = session
-        self.sent_at = 0.0
-
-    def message(self, number: int) -> ClientMessage:
-        """Return the KeepAlive and note when it left: a lease is counted from there."""
-        self.sent_at = now()
-        return KeepAlive(number, self.group, self.session)

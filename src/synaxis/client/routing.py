@@ -74,6 +74,7 @@ class Router:
         self._http: ClientSession | None = None
         self._connections: dict[NodeId, Connection] = {}
         self._node_urls: dict[NodeId, str] = {}
+        self._nodes_by_url: dict[str, NodeId] = {}
         self._routes: dict[GroupId, Route] = {}
         self._leaders: dict[GroupId, Connection] = {}
         self._parked: dict[GroupId, list[Request]] = {}
@@ -135,6 +136,10 @@ class Router:
             return
         self._park(request)
         self._settle(request.group)
+
+    def leader(self, group: GroupId) -> Carrier | None:
+        """Return the connection to the leader of ``group``, if there is one now."""
+        return self._leaders.get(group)
 
     def forget(self, request: Request) -> None:
         """Take back a request that needs no answer any more."""
@@ -259,18 +264,18 @@ class Router:
     def _seek(self, group: GroupId) -> None:
         """Dial the leader's node when it is known and was not tried in vain, else everybody."""
         route = self._routes.get(group)
-        if route is not None and route.leader is not None and self._retries == 0:
+        if route is not None and route.leader is not None:
             url = self._node_urls.get(route.leader) or _usable(route.url)
             if url:
                 self._dial(url)
+            if url and self._retries == 0:
                 return
-        connected = {connection.url for connection in self._connections.values()}
         for url in self._urls:
-            if url not in connected:
-                self._dial(url)
+            self._dial(url)
 
     def _dial(self, url: str) -> None:
-        if url in self._dialling or self._closing:
+        connected = self._nodes_by_url.get(url) in self._connections
+        if connected or url in self._dialling or self._closing:
             return
         loop = asyncio.get_running_loop()
         task = self._dialling[url] = loop.create_task(self._carry(url), name=f"synaxis {url}")
@@ -314,6 +319,7 @@ class Router:
         self._arm()
 
     def _admit(self, connection: Connection, welcome: Welcome) -> bool:
+        self._nodes_by_url[connection.url] = welcome.node_id
         if self._closing or welcome.node_id in self._connections:
             return False
         if self.cluster_id not in ("", welcome.cluster_id):

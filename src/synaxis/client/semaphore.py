@@ -6,7 +6,7 @@ from msgspec.structs import replace
 
 from synaxis.client.caller import Caller
 from synaxis.client.grants import Grant, OnLoss
-from synaxis.client.lock_options import DEFAULT_WAIT_S, HoldOptions, lock_command
+from synaxis.client.lock_options import DEFAULT_WAIT_S, HoldOptions, checked, lock_command
 from synaxis.client.locks import Lock
 from synaxis.errors import InvalidArgument, LockTimeout
 from synaxis.locks.commands import LockKind, SetPermits
@@ -38,11 +38,13 @@ class Semaphore:
         """
         caller = self._caller
         wait = options.get("wait", DEFAULT_WAIT_S)
-        command = replace(
-            lock_command((self.name,), caller.label, **options),
-            kind=LockKind.SEMAPHORE,
-            weight=weight,
-            permits=self.permits,
+        command = checked(
+            replace(
+                lock_command((self.name,), caller.label, **options),
+                kind=LockKind.SEMAPHORE,
+                weight=weight,
+                permits=self.permits,
+            )
         )
         return Lock(caller.pool, self._group, command, wait, on_loss, caller.timeout_s)
 

@@ -18,31 +18,26 @@ from enum import IntEnum
 from math import inf
 from typing import Protocol
 
+from synaxis.client.calls import AbandonRequest, CallRequest, Command
 from synaxis.client.clock import now
-from synaxis.client.requests import KeepAliveRequest, Request
+from synaxis.client.requests import Carrier, Request
 from synaxis.client.routing import RETRIED_CODES, Router
 from synaxis.consensus.commands import CloseSession, OpenSession, SessionOpened
 from synaxis.effects import Refused
-from synaxis.errors import (
-    ConnectionFailed,
-    RequestTimeout,
-    SessionExpired,
-    SynaxisError,
-    error_from_wire,
-)
+from synaxis.errors import ConnectionFailed, SessionExpired, SynaxisError, error_from_wire
 from synaxis.ids import FencingToken, GroupId, Sequence, SessionId
-from synaxis.locks.commands import Abandon, Granted, LockCommand
 from synaxis.wire.client import (
     AdminAnswer,
     Answer,
     Call,
     ClientMessage,
     Failure,
+    KeepAlive,
     KeptAlive,
     Submission,
 )
 
-__all__ = ["BELIEF", "CallRequest", "Losable", "Session", "SessionState"]
+__all__ = ["BELIEF", "FRESH_S", "Losable", "Session", "SessionState"]
 
 log = logging.getLogger(__name__)
 
@@ -71,108 +66,6 @@ class Losable(Protocol):
     def lose(self, reason: str) -> None:
         """Take the news that it is held no longer."""
         ...
-
-
-class CallRequest(Request):
-    """A command of a session. It keeps its sequence for life."""
-
-    __slots__ = (
-        "abandoned",
-        "persistent",
-        "sequence",
-        "session",
-        "settled",
-        "submission",
-        "undoable",
-    )
-
-    def __init__(
-        self,
-        session: "Session",
-        command: "Command",
-        deadline: float,
-        *,
-        undoable: bool = False,
-        persistent: bool = False,
-    ) -> None:
-        super().__init__(session.group, deadline)
-        self.session = session
-        self.undoable = undoable
-        """Given up, it is undone by an Abandon: a wait leaves its queue, a grant is given back."""
-        self.persistent = persistent
-        """Retried for the session's life even when its caller has stopped waiting."""
-        self.abandoned = False
-        self.settled = False
-        self.submission = session.number(command)
-        self.sequence = self.submission.sequence
-
-    def message(self, number: int) -> ClientMessage:
-        """Return the Call."""
-        return Call(number, self.group, self.submission)
-
-    @property
-    def changes_state(self) -> bool:
-        """A wait that is given up is undone, so only others leave a doubt."""
-        return not self.undoable
-
-    def wanted(self) -> bool:
-        """Until it is settled: whoever stops waiting says so by abandoning."""
-        return not self.settled
-
-    def answered(self, message: Answer | KeptAlive | AdminAnswer) -> None:
-        """Take the reply and note its sequence as seen."""
-        body = message.body  # type: ignore[union-attr]  # Calls are answered by Answer only
-        if type(body) is Refused and body.code in RETRIED_CODES:
-            failure = Failure(0, body.code, body.message, body.details)
-            self.session.router.refused(self, failure)
-            return
-        self.settled = True
-        self.session.seen(self.sequence)
-        if type(body) is Refused and body.code == SessionExpired.code:
-            self.session.end("session_expired")
-        if not self.future.done():
-            self.future.set_result(body)
-
-    def failed(self, error: SynaxisError) -> None:
-        """Settle: the node refused it for good, or the session is over."""
-        self.settled = True
-        self.session.seen(self.sequence)
-        super().failed(error)
-
-    def expire(self) -> bool:
-        """Stop the caller's wait; see ``undoable`` and ``persistent`` for what goes on."""
-        error = self.lateness()
-        if self.undoable and isinstance(error, ConnectionFailed | RequestTimeout):
-            error = RequestTimeout(f"{error}; the attempt is being undone", **error.details)
-        Request.failed(self, error)
-        if self.undoable:
-            self.session.abandon(self)
-        elif self.persistent:
-            self.deadline = inf
-        else:
-            self.settled = True
-            self.session.seen(self.sequence)
-            return True
-        return False
-
-
-class _AbandonRequest(CallRequest):
-    """Undoes ``target``; both are over when this is answered."""
-
-    __slots__ = ("target",)
-
-    def __init__(self, session: "Session", target: CallRequest) -> None:
-        self.target = target
-        super().__init__(session, Abandon(target.sequence), inf, persistent=True)
-
-    def answered(self, message: Answer | KeptAlive | AdminAnswer) -> None:
-        """Forget the target too, should its own reply never come."""
-        super().answered(message)
-        target = self.target
-        if self.settled and not target.settled:
-            target.settled = True
-            self.session.seen(target.sequence)
-            self.session.router.forget(target)
 
 
 class _OpenRequest(Request):
@@ -208,30 +101,33 @@ class _OpenRequest(Request):
         self.session.refused(error)
 
 
-class _KeepAlive(KeepAliveRequest):
-    """Tells its session what came of it."""
+class _KeepAliveRequest(Request):
+    """The proof that a session lives. It has no deadline: the next one replaces it."""
 
-    __slots__ = ("owner",)
+    __slots__ = ("sent_at", "session")
 
     def __init__(self, session: "Session") -> None:
-        super().__init__(session.group, session.id)
-        self.owner = session
+        super().__init__(session.group, inf)
+        self.session = session
+        self.sent_at = 0.0
+
+    def message(self, number: int) -> ClientMessage:
+        """Return the KeepAlive and note when it left: the lease is counted from there."""
+        self.sent_at = now()
+        return KeepAlive(number, self.group, self.session.id)
 
     def answered(self, message: Answer | KeptAlive | AdminAnswer) -> None:
         """Renew the session, or end it."""
         assert isinstance(message, KeptAlive)
-        self.owner.kept_alive(self, alive=message.alive)
+        self.session.kept_alive(self, alive=message.alive)
 
     def failed(self, error: SynaxisError) -> None:
         """Try again at the next tick."""
-        self.owner.keep_alive_failed(error)
+        self.session.keep_alive_failed(error)
 
     def wanted(self) -> bool:
         """For as long as the session lives."""
-        return self.owner.state is SessionState.OPEN
-
-
-Command = LockCommand | CloseSession
+        return self.session.state is SessionState.OPEN
 
 
 class Session:
@@ -244,6 +140,8 @@ class Session:
         "_keep_alive_at",
         "_last_sequence",
         "_news",
+        "_opening",
+        "_spoke_to",
         "_waiting",
         "at_risk_at",
         "confirmed_at",
@@ -279,7 +177,9 @@ class Session:
         self._above: set[int] = set()
         self._news: list[Sequence] = []
         self._waiting: list[_Wait] = []
-        self._keep_alive: _KeepAlive | None = None
+        self._opening: _OpenRequest | None = None
+        self._keep_alive: _KeepAliveRequest | None = None
+        self._spoke_to: Carrier | None = None
         self._keep_alive_at = inf
 
     # --- commands ---------------------------------------------------------------------------
@@ -324,7 +224,7 @@ class Session:
         # The target stays open ahead of its Abandon: should both have to move to another node,
         # they arrive there in this order, and no late copy of the target finds its way past.
         request.deadline = inf
-        self.router.send(_AbandonRequest(self, request))
+        self.router.send(AbandonRequest(self, request))
 
     # --- life -------------------------------------------------------------------------------
 
@@ -336,7 +236,8 @@ class Session:
         """
         if self.state is SessionState.NEW:
             self.state = SessionState.OPENING
-            self.router.send(_OpenRequest(self))
+            self._opening = _OpenRequest(self)
+            self.router.send(self._opening)
         await self._wait(deadline, lambda: self.state is SessionState.OPEN)
 
     async def confirmed(self, deadline: float, since: float) -> None:
@@ -382,7 +283,7 @@ class Session:
         self.state = SessionState.ENDED
         self._wake(error)
 
-    def kept_alive(self, request: _KeepAlive, *, alive: bool) -> None:
+    def kept_alive(self, request: _KeepAliveRequest, *, alive: bool) -> None:
         """Take the answer to a keep-alive."""
         if request is not self._keep_alive:
             return
@@ -412,18 +313,29 @@ class Session:
         """Do what is due: keep-alive, loss, and the deadlines of those who wait for us."""
         for wait in [each for each in self._waiting if each.deadline <= moment]:
             self._waiting.remove(wait)
-            wait.settle(ConnectionFailed("the cluster did not confirm the session in time"))
+            wait.settle(self._trouble())
         if self.state is not SessionState.OPEN:
             return
+        leader = self.router.leader(self.group)
+        if leader is not self._spoke_to and leader is not None and self.grants:
+            self._keep_alive_at = -inf  # it tells of losses to whom it has heard of
         if moment >= self._keep_alive_at:
+            self._spoke_to = leader
             if self._keep_alive is not None:  # a node that answers pings, but not this
                 self.router.forget(self._keep_alive)
             self._keep_alive_at = moment + self.ttl_ms / 1000 * KEEP_ALIVE_EVERY
-            self._keep_alive = _KeepAlive(self)
+            self._keep_alive = _KeepAliveRequest(self)
             self.router.send(self._keep_alive)
         if moment >= self.lost_at and self.grants:
             log.warning("session %016x was not confirmed in time: its grants are lost", self.id)
             self._lose_all("not_confirmed")
+
+    def _trouble(self) -> SynaxisError:
+        """Return why the session is not open or not confirmed yet."""
+        request = self._keep_alive or self._opening
+        if request is None:
+            return ConnectionFailed("the cluster did not confirm the session in time")
+        return request.lateness()
 
     def _lose_all(self, reason: str) -> None:
         for grant in list(self.grants.values()):
@@ -442,8 +354,9 @@ class Session:
         self._wake(error)
 
     def _owns(self, request: Request) -> bool:
-        return isinstance(request, CallRequest | _KeepAlive | _OpenRequest) and (
-            request.session is self or request.session == self.id
+        return (
+            isinstance(request, CallRequest | _KeepAliveRequest | _OpenRequest)
+            and request.session is self
         )
 
     async def close(self, deadline: float) -> None:
@@ -476,15 +389,3 @@ class _Wait:
             self.future.set_result(None)
         else:
             self.future.set_exception(error)
-
-
-def granted(body: object) -> Granted:
-    """Return the grant that the cluster answered with.
-
-    Raises:
-        SynaxisError: it answered with a refusal.
-    """
-    if isinstance(body, Granted):
-        return body
-    assert isinstance(body, Refused)
-    raise error_from_wire(body.code, body.message, body.details)

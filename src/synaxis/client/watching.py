@@ -12,6 +12,7 @@ from math import inf
 from types import TracebackType
 from typing import Any, Self
 
+from synaxis.client.lock_options import checked
 from synaxis.client.requests import Request
 from synaxis.client.routing import Router
 from synaxis.errors import LimitExceeded, SynaxisError
@@ -163,6 +164,7 @@ class EventStream:
     def __init__(
         self, router: Router, groups: Iterable[GroupId], prefix: str, kind: LockKind
     ) -> None:
+        checked(Watch(0, GroupId(""), prefix, kind))
         self._feed = feed = _Feed(router, groups)
         feed.requests = [
             _WatchRequest(group, prefix, kind, feed.deliver, feed.end) for group in feed.groups
