@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
+from random import Random
 
 import pytest
 
@@ -164,3 +166,39 @@ async def test_cycles_go_on_while_leadership_is_handed_over(cluster: Start) -> N
                     pass
         assert tokens == sorted(set(tokens))
         assert len(tokens) == 800
+
+
+async def test_cancelled_timed_out_and_failed_over_attempts_leave_nothing_behind(
+    cluster: Start,
+) -> None:
+    nodes = await start(cluster, 3)
+    random = Random(7)  # noqa: S311  # a test that can be repeated
+    async with synaxis.connect(nodes.urls) as one, synaxis.connect(nodes.urls) as other:
+        holders = 0
+
+        async def attempt(client: synaxis.AsyncSynaxis) -> None:
+            nonlocal holders
+            with suppress(synaxis.LockTimeout):
+                async with client.lock(
+                    f"few/{random.randrange(4)}", wait=random.choice([0, 0.01, 1])
+                ):
+                    holders += 1
+                    await asyncio.sleep(random.random() * 0.002)
+
+        async def worker(client: synaxis.AsyncSynaxis) -> None:
+            for _ in range(60):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(random.choice([0.001, 0.005, 0.02, 5])):
+                        await attempt(client)
+
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(24):
+                tasks.create_task(worker((one, other)[number % 2]))
+            await asyncio.sleep(0.5)
+            leader = await asyncio.to_thread(nodes.leader)
+            leader.kill()
+        assert holders > 0
+        async with asyncio.timeout(10):
+            while await one.locks.list():  # noqa: ASYNC110  # only the cluster knows
+                await asyncio.sleep(0.05)
+        assert (await one.locks.waits()).edges == ()
