@@ -39,6 +39,9 @@ def main(arguments: list[str] | None = None) -> int:
         "names", nargs="*", metavar="NAME", help=f"any of: {', '.join(_BENCHMARKS)}"
     )
     parser.add_argument("--results", type=Path, default=_RESULTS, help="where the JSON files go")
+    parser.add_argument(
+        "--publish", action="store_true", help="write NAME.json, which is versioned, not local-NAME"
+    )
     for field in fields(Options):
         parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
     parsed = parser.parse_args(arguments)
@@ -46,20 +49,22 @@ def main(arguments: list[str] | None = None) -> int:
     if unknown:
         parser.error(f"no such benchmark: {', '.join(unknown)}")
     options = Options(**{field.name: getattr(parsed, field.name) for field in fields(Options)})
+    prefix = "" if parsed.publish else "local-"
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the servers also then
     try:
         for name in parsed.names or _BENCHMARKS:
-            _run(name, options, parsed.results)
+            _run(name, options, parsed.results / f"{prefix}{name}.json")
     except KeyboardInterrupt:
         return _INTERRUPTED
     return 0
 
 
-def _run(name: str, options: Options, results: Path) -> None:
+def _run(name: str, options: Options, result: Path) -> None:
     report = Report(name)
     started = time.perf_counter()
     importlib.import_module(f"benchmarks.{name}").run(report, options)
-    report.say(f"  {time.perf_counter() - started:.0f} s -> {report.save(results).name}")
+    report.save(result)
+    report.say(f"  {time.perf_counter() - started:.0f} s -> {result.name}")
 
 
 if __name__ == "__main__":

@@ -120,12 +120,10 @@ class Report:
             f"{_number(value)} {verdict}"
         )
 
-    def save(self, directory: Path) -> Path:
-        """Write everything to ``directory/<benchmark>.json`` and return the path."""
-        directory.mkdir(parents=True, exist_ok=True)
-        path = directory / f"{self.benchmark}.json"
+    def save(self, path: Path) -> None:
+        """Write everything to ``path``."""
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(self._content, indent=1) + "\n")
-        return path
 
 
 def _number(value: float) -> str:
