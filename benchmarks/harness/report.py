@@ -1,9 +1,6 @@
 """What a benchmark prints, and the JSON file it leaves behind."""
 
 import json
-import os
-import platform
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -11,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.harness.load import Run
+from benchmarks.harness.machine import describe_machine
 from benchmarks.harness.statistics import median
 
 __all__ = ["Floor", "Report", "middle_run"]
@@ -40,16 +38,21 @@ class Report:
 
     def __init__(self, benchmark: str) -> None:
         self.benchmark = benchmark
+        machine = describe_machine()
         self._content: dict[str, Any] = {
             "benchmark": benchmark,
             "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "machine": _machine(),
+            "machine": machine,
             "runs": [],
             "figures": {},
             "ratios": [],
             "floors": [],
             "skipped": [],
         }
+        self.say(
+            f"\n{benchmark}: {machine['cores']} cores, load {machine['load_average_1_min']}, "
+            f"fdatasync {machine['fdatasync_ms_p50']} ms"
+        )
 
     def say(self, text: str) -> None:
         """Print a line at once, also into a pipe."""
@@ -141,13 +144,3 @@ def _row(system: str, rounds: Sequence[Run], durability: str) -> str:
         f"  {system:<12}{run.rate:>10,.0f}  {spread:<19}{run.cycle_ms(50):>9.2f}"
         f"{run.cycle_ms(99):>10.2f}{cpu:>14.0f}  {parts:<20}{run.fairness:>8.2f}  {durability}"
     )
-
-
-def _machine() -> dict[str, Any]:
-    """Describe the machine without naming it."""
-    return {
-        "cores": os.cpu_count(),
-        "kernel": platform.release(),
-        "python": sys.version.split()[0],
-        "load_average": [round(load, 2) for load in os.getloadavg()],
-    }
