@@ -6,6 +6,7 @@ A change that alters a trace must be looked at; then UPDATE_TRANSCRIPTS=1 rewrit
 from pathlib import Path
 
 import pytest
+
 from support.raft_transcript import IS_UPDATE, Transcript
 
 FILES = sorted(Path(__file__).parent.glob("*.txt"))
