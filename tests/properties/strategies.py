@@ -29,3 +29,11 @@ def acquires(draw: st.DrawFn) -> Acquire:
         reentrant=not semaphore and draw(st.integers(0, 3)) == 0,
         task=draw(st.sampled_from((0, 0, 1))),
     )
+
+
+@st.composite
+def patient_acquires(draw: st.DrawFn) -> Acquire:
+    """Acquires that stay for as long as they can: they make long queues and deep tangles."""
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=1, max_size=2, unique=True))
+    mode = draw(st.sampled_from(LockMode))
+    return Acquire(tuple(names), mode=mode, priority=draw(st.integers(0, 1)))

@@ -8,7 +8,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from properties.naive_locks import NaiveLocks, NaiveRequest
-from properties.strategies import NAMES, acquires, milliseconds, sessions, waits_ms
+from properties.strategies import (
+    NAMES,
+    acquires,
+    milliseconds,
+    patient_acquires,
+    sessions,
+    waits_ms,
+)
 from synaxis.effects import Outcome, Refused
 from synaxis.ids import FencingToken, LogTime, Sequence, SessionId
 from synaxis.locks.commands import (
@@ -88,6 +95,15 @@ class Locks(RuleBasedStateMachine):
     @rule(session=sessions, command=acquires())
     def acquire(self, session: int, command: Acquire) -> None:
         self.do_acquire(session, self.next_sequence(session), command)
+
+    @rule(session=sessions, command=patient_acquires())
+    def acquire_patiently(self, session: int, command: Acquire) -> None:
+        self.do_acquire(session, self.next_sequence(session), command)
+
+    @rule(session=sessions, command=patient_acquires())
+    def acquire_for_another_task(self, session: int, command: Acquire) -> None:
+        other = msgspec.structs.replace(command, task=2)
+        self.do_acquire(session, self.next_sequence(session), other)
 
     def do_acquire(self, session: int, sequence: int, command: Acquire) -> None:
         self.machine.validate(command)

@@ -165,7 +165,7 @@ class CycleSearch:
                 if resource.kind is not SEMAPHORE or not blocker.token:
                     return True
                 kept += blocker.weight
-        return kept > 0 and kept + request.weight > resource.permits
+        return kept + request.weight > resource.permits
 
 
 def _path(last: Step, led_by: dict[Owner, Step | None]) -> list[Step]:

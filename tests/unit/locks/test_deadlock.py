@@ -118,6 +118,18 @@ def test_two_upgraders_of_one_name_are_a_deadlock() -> None:
     assert [holder.mode for holder in service.info("x").holders] == [SHARED, SHARED]
 
 
+def test_a_reader_held_up_by_an_upgrade_alone_waits_for_the_upgrader() -> None:
+    """C is compatible with all holders of x; only the upgrade of A keeps it out."""
+    service = LockService()
+    token = service.share(A, "x", priority=1)
+    service.share(B, "x", priority=1)
+    service.take(C, "y")
+    service.convert(A, token, LockMode.EXCLUSIVE)
+    service.queue(C, "x", mode=SHARED, priority=1)
+    refused = service.refused(B, Acquire(("y",)))
+    assert members(refused) == [("b", ["x"], "y"), ("c", ["y"], "x"), ("a", ["x"], "x")]
+
+
 # --- one session, several tasks ------------------------------------------------------------------
 
 
