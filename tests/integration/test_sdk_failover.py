@@ -101,7 +101,7 @@ async def test_a_stopped_node_is_given_up_after_some_silence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("synaxis.client.connection.PING_AFTER_S", 0.1)
-    monkeypatch.setattr("synaxis.client.connection.SILENCE_MAX_S", 0.3)
+    monkeypatch.setattr("synaxis.client.connection.PATIENCE_S", 0.2)
     async with FakeCluster(2) as fake, fake.client() as cluster:
         await warm(cluster)
         fake["n1"].freeze()
@@ -114,14 +114,29 @@ async def test_a_stopped_node_is_given_up_after_some_silence(
 async def test_a_quiet_node_that_answers_pings_is_not_given_up(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("synaxis.client.connection.PING_AFTER_S", 0.05)
-    monkeypatch.setattr("synaxis.client.connection.SILENCE_MAX_S", 0.15)
+    monkeypatch.setattr("synaxis.client.connection.PING_AFTER_S", 0.1)
+    monkeypatch.setattr("synaxis.client.connection.PATIENCE_S", 0.5)
     async with FakeCluster() as fake, fake.client() as one, fake.client() as other:
         grant = await one.acquire("a")
         with pytest.raises(synaxis.LockTimeout):
-            await other.acquire("a", wait=0.6)
+            await other.acquire("a", wait=1.2)
         await grant.release()
         assert len(fake["n1"].hellos) == 2
+
+
+async def test_a_connection_that_was_idle_for_long_is_not_given_up_at_its_next_use(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("synaxis.client.connection.PING_AFTER_S", 0.1)
+    monkeypatch.setattr("synaxis.client.connection.PATIENCE_S", 0.5)
+    async with FakeCluster() as fake, fake.client() as one:
+        grant = await one.acquire("a")
+        await asyncio.sleep(0.8)
+        waiting = asyncio.get_running_loop().create_task(one.acquire("a", owner="another"))
+        await asyncio.sleep(0.3)
+        await grant.release()
+        await waiting
+        assert len(fake["n1"].hellos) == 1
 
 
 async def test_news_of_an_older_term_are_no_news() -> None:

@@ -62,8 +62,9 @@ DIAL_TIMEOUT_S = 3.0
 CLOSE_TIMEOUT_S = 0.2
 PING_AFTER_S = 1.0
 """Silence after which a connection with open requests is asked whether it is there."""
-SILENCE_MAX_S = 3.0
-"""Silence after which it is given up: the node may be stopped, and others may have taken over."""
+PATIENCE_S = 2.0
+"""How long it may take to say so, before the node is given up: it may be stopped, and others may
+have taken over."""
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(list[ServerMessage])
@@ -89,6 +90,7 @@ class Connection:
     """See the module. Life: ``open``, then ``run`` until it returns; it is never reused."""
 
     __slots__ = (
+        "_asked_at",
         "_last_id",
         "_nearest",
         "_outgoing",
@@ -117,6 +119,7 @@ class Connection:
         self._outgoing: list[ClientMessage] = []
         self._wake: asyncio.Future[None] | None = None
         self._ping_due = False
+        self._asked_at = -inf
         self._reader: asyncio.Task[None]
 
     # --- life -------------------------------------------------------------------------------
@@ -198,12 +201,14 @@ class Connection:
     def write(self, message: ClientMessage) -> None:
         """Send a message that expects no answer with the next frame."""
         self._outgoing.append(message)
-        wake = self._wake
-        if wake is not None:
-            self._wake = None
-            # The writer may have been cancelled: what is open then goes to another node.
-            if not wake.done():
-                wake.set_result(None)
+        if self._wake is not None:
+            self._wake_writer()
+
+    def _wake_writer(self) -> None:
+        wake, self._wake = self._wake, None
+        # The writer may have been cancelled: what is open then goes to another node.
+        if wake is not None and not wake.done():
+            wake.set_result(None)
 
     async def _write(self) -> None:
         create_future = asyncio.get_running_loop().create_future
@@ -282,21 +287,24 @@ class Connection:
         self._nearest = min((request.deadline for request in self.open.values()), default=inf)
 
     def probe(self, moment: float) -> None:
-        """Ask a silent node whether it is there, and give up one that does not say so."""
+        """Ask a silent node whether it is there, and give up one that does not say so.
+
+        The patience counts from the question: a connection may have been idle for long before.
+        """
         silence = moment - self.heard_at
         if not self.open or silence < PING_AFTER_S:
             return
-        if silence > SILENCE_MAX_S:
+        if self._asked_at <= self.heard_at:
+            self._asked_at = moment
+            self._ping_due = True
+            self._wake_writer()
+        elif moment - self._asked_at > PATIENCE_S:
             log.warning("node %s has been silent for %.1f s; trying others", self.url, silence)
             self.abort()
-            return
-        self._ping_due = True
-        wake = self._wake
-        if wake is not None:
-            self._wake = None
-            # The writer may have been cancelled: what is open then goes to another node.
-            if not wake.done():
-                wake.set_result(None)
+
+    def listened(self, moment: float) -> None:
+        """Forgive the silence up to now: it was us who did not listen."""
+        self.heard_at = moment
 
 
 async def _connect(

@@ -172,8 +172,8 @@ class Router:
             connection.sweep(moment)
             if awake:
                 connection.probe(moment)
-            else:  # it was us who did not listen
-                connection.heard_at = moment
+            else:
+                connection.listened(moment)
         for parked in self._parked.values():
             late = [request for request in parked if request.deadline <= moment]
             for request in late:
