@@ -22,11 +22,17 @@ from synaxis.consensus.commands import (
     SessionClosed,
     SessionOpened,
 )
+from synaxis.consensus.reads import Read, Reads
+from synaxis.consensus.replica_codec import (
+    ENCODER,
+    ReplicaState,
+    batch_decoder,
+    with_typed_replies,
+)
 from synaxis.consensus.replica_config import ReplicaConfig
 from synaxis.consensus.sessions import (
     CachedReply,
     LeaseKeeper,
-    SavedSession,
     Session,
     SessionTable,
 )
@@ -54,15 +60,6 @@ from synaxis.ports import LogStatus, ReplicatedLog, StateMachine
 __all__ = ["Replica"]
 
 _INTERNAL = SessionId(0)
-_ENCODER = msgspec.msgpack.Encoder()
-
-
-class ReplicaState(msgspec.Struct, frozen=True, array_like=True):
-    """What a snapshot holds."""
-
-    log_time: LogTime
-    sessions: list[SavedSession]
-    machine: bytes
 
 
 class ReplicaTally(msgspec.Struct):
@@ -102,7 +99,7 @@ class Replica:
         self.applied_index = LogIndex(0)
         self.log_time = LogTime(0)
         self.leases = LeaseKeeper(config.stall_ms)
-        self._decoder = _batch_decoder(machine)
+        self._decoder = batch_decoder(machine)
         self._state_decoder = msgspec.msgpack.Decoder(ReplicaState)
         self._reply_types = machine.reply_types
         self.tally = ReplicaTally()
@@ -118,9 +115,7 @@ class Replica:
         self._waiting: dict[tuple[SessionId, Sequence], object] = {}
         self._doomed: dict[SessionId, LogIndex] = {}
         """Sessions whose expiry is proposed, and where it is in the log."""
-        self._ticket: int | None = None
-        self._reads: dict[int, list[_Read]] = {}
-        self._ready_reads: list[tuple[LogIndex, list[_Read]]] = []
+        self._reads = Reads()
         self._replies: list[Reply] = []
         self._events: list[tuple[LogIndex, int, LogTime, msgspec.Struct]] = []
         self._bytes_since_snapshot = 0
@@ -185,9 +180,9 @@ class Replica:
         """
         self._now = now
         if stale:
-            self._answer(_Read(handle, query, now))
+            self._answer(Read(handle, query, now))
         else:
-            self._read(_Read(handle, query, now))
+            self._read(Read(handle, query, now))
 
     def keep_alive(self, session: SessionId, handle: object, now: Instant) -> None:
         """Renew ``session`` once a quorum has confirmed that this replica still leads.
@@ -196,7 +191,7 @@ class Replica:
             NotLeader: this replica cannot serve it.
         """
         self._see(now)
-        self._read(_Read(handle, session, now))
+        self._read(Read(handle, session, now))
         known = self.sessions.by_id.get(session)
         if known is not None:
             # At once, though the answer waits for the quorum: what was heard in time must not
@@ -232,7 +227,7 @@ class Replica:
             self._take_snapshot()
         if self._open:
             self._append_batch()
-        self._ticket = None
+        self._reads.ticket = None
         effects = self.log.take_effects()
         if effects.restore is not None:
             self._restore(effects.restore)
@@ -255,7 +250,7 @@ class Replica:
         self._open, self._open_handles = [], []
         batch = Batch(self.stamp(), proposals)
         try:
-            index, term = self.log.propose(_ENCODER.encode(batch), self._now)
+            index, term = self.log.propose(ENCODER.encode(batch), self._now)
         except SynaxisError as error:
             self._expiring = ()
             body = refusal(error)
@@ -426,10 +421,7 @@ class Replica:
         self._waiting.clear()
         self._fail(self._open_handles)
         self._open, self._open_handles = [], []
-        for reads in self._reads.values():
-            self._fail([read.handle for read in reads])
-        self._reads.clear()
-        self._ticket = None
+        self._fail([read.handle for read in self._reads.drop_unconfirmed()])
 
     def _fail(self, handles: list[object]) -> None:
         body = refusal(NotLeader("leadership was lost", leader=self.log.leader))
@@ -448,36 +440,20 @@ class Replica:
 
     # --- reading ----------------------------------------------------------------------------
 
-    def _read(self, read: "_Read") -> None:
+    def _read(self, read: Read) -> None:
         if not self._serving:
             raise NotLeader("this node cannot serve reads of the group", leader=self.log.leader)
-        if self._ticket is None:
-            self._ticket = self.log.read(self._now)
-            self._reads[self._ticket] = []
-        self._reads[self._ticket].append(read)
+        if self._reads.ticket is None:
+            self._reads.begin(self.log.read(self._now))
+        self._reads.ask(read)
 
     def _serve_reads(self, effects: Effects) -> None:
         for ticket in effects.failed_reads:
-            self._fail([read.handle for read in self._reads.pop(ticket, ())])
+            self._fail([read.handle for read in self._reads.drop(ticket)])
         for ticket, index in effects.reads:
-            reads = self._reads.pop(ticket, None)
-            if reads is not None:
-                self._ready_reads.append((index, reads))
-        if not self._ready_reads:
-            return
-        later: list[tuple[LogIndex, list[_Read]]] = []
-        for index, reads in self._ready_reads:
-            if index > self.applied_index:
-                later.append((index, reads))
-                continue
-            for read in reads:
-                # "Alive" must not be said while the log may already hold the session's end.
-                fate = self._fate_of(read.question)
-                if fate > self.applied_index:
-                    later.append((fate, [read]))
-                else:
-                    self._answer(read)
-        self._ready_reads = later
+            self._reads.confirm(ticket, index)
+        for read in self._reads.due(self.applied_index, self._fate_of):
+            self._answer(read)
 
     def _fate_of(self, question: msgspec.Struct | SessionId) -> LogIndex:
         """Return where the log decides whether the session asked about ends, or 0."""
@@ -485,7 +461,7 @@ class Replica:
             return LogIndex(0)
         return self._doomed.get(question, LogIndex(0))
 
-    def _answer(self, read: "_Read") -> None:
+    def _answer(self, read: Read) -> None:
         question = read.question
         body: msgspec.Struct
         if isinstance(question, msgspec.Struct):
@@ -521,14 +497,12 @@ class Replica:
     def state(self) -> bytes:
         """Return the whole replicated state; equal on all replicas at equal applied index."""
         state = ReplicaState(self.log_time, self.sessions.save(), self.machine.snapshot())
-        return _ENCODER.encode(state)
+        return ENCODER.encode(state)
 
     def _restore(self, snapshot: Snapshot) -> None:
         state = self._state_decoder.decode(snapshot.data)
         self.log_time = state.log_time
-        self.sessions.load(
-            [_with_typed_replies(each, self._reply_types) for each in state.sessions]
-        )
+        self.sessions.load([with_typed_replies(each, self._reply_types) for each in state.sessions])
         self.machine.restore(state.machine)
         self.applied_index = snapshot.meta.index
         self._bytes_since_snapshot = 0
@@ -541,14 +515,6 @@ class Replica:
             assert number != _INTERNAL
             assert all(sequence > session.acked.floor for sequence in session.replies)
         assert self._serving is False or self._led_term is not None
-
-
-class _Read(msgspec.Struct, frozen=True, gc=False):
-    """A question (or the session of a keep-alive) and who asked it."""
-
-    handle: object
-    question: msgspec.Struct | SessionId
-    heard: Instant
 
 
 _SESSION_EXPIRED = refusal(SessionExpired("the session has ended; open a new one"))
@@ -565,52 +531,3 @@ def _limit(name: str, maximum: int) -> Refused:
 
 def _not_executed(handle: object, body: Refused) -> Reply:
     return Reply(handle, LogIndex(0), 0, body)
-
-
-def _batch_decoder(machine: StateMachine) -> msgspec.msgpack.Decoder[Batch]:
-    """Return a decoder of batches whose commands are those of the replica and ``machine``."""
-    command = OpenSession | CloseSession | ExpireSessions
-    for each in machine.command_types:
-        command |= each
-    proposal = msgspec.defstruct(
-        "Proposal",
-        [
-            ("session", SessionId),
-            ("sequence", Sequence),
-            ("acked", Sequence),
-            ("command", command),
-            ("acked_above", tuple[Sequence, ...], ()),
-        ],
-        bases=(Proposal,),
-        frozen=True,
-        array_like=True,
-        gc=False,
-    )
-    batch = msgspec.defstruct(
-        "Batch",
-        [("now", LogTime), ("proposals", list[proposal])],  # type: ignore[valid-type]  # as above
-        bases=(Batch,),
-        frozen=True,
-        array_like=True,
-    )
-    return msgspec.msgpack.Decoder(batch)
-
-
-def _with_typed_replies(
-    saved: SavedSession, reply_types: tuple[type[msgspec.Struct], ...]
-) -> SavedSession:
-    """Return ``saved`` with reply bodies as structs again (a snapshot holds plain values)."""
-    if not any(reply is not None for _, reply in saved.replies):
-        return saved
-    union = Refused | SessionOpened | SessionClosed
-    for each in reply_types:
-        union |= each
-    replies = [
-        (sequence, reply and CachedReply(*_typed(reply, union)))
-        for sequence, reply in saved.replies
-    ]
-    return msgspec.structs.replace(saved, replies=replies)
-
-
-def _typed(reply: CachedReply, union: object) -> tuple[LogIndex, int, object]:
-    return reply.index, reply.rank, msgspec.convert(reply.body, union)

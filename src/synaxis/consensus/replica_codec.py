@@ -1,0 +1,82 @@
+"""Bytes of a replica: batches in the log, and the state in a snapshot.
+
+Commands and replies are tagged structs of whatever state machine a group runs, so the types that
+decode them are put together here, once per replica.
+"""
+
+import msgspec
+
+from synaxis.consensus.commands import (
+    Batch,
+    CloseSession,
+    ExpireSessions,
+    OpenSession,
+    Proposal,
+    SessionClosed,
+    SessionOpened,
+)
+from synaxis.consensus.sessions import CachedReply, SavedSession
+from synaxis.effects import Refused
+from synaxis.ids import LogIndex, LogTime, Sequence, SessionId
+from synaxis.ports import StateMachine
+
+__all__ = ["ENCODER", "ReplicaState", "batch_decoder", "with_typed_replies"]
+
+ENCODER = msgspec.msgpack.Encoder()
+
+
+class ReplicaState(msgspec.Struct, frozen=True, array_like=True):
+    """What a snapshot holds."""
+
+    log_time: LogTime
+    sessions: list[SavedSession]
+    machine: bytes
+
+
+def batch_decoder(machine: StateMachine) -> msgspec.msgpack.Decoder[Batch]:
+    """Return a decoder of batches whose commands are those of the replica and ``machine``."""
+    command = OpenSession | CloseSession | ExpireSessions
+    for each in machine.command_types:
+        command |= each
+    proposal = msgspec.defstruct(
+        "Proposal",
+        [
+            ("session", SessionId),
+            ("sequence", Sequence),
+            ("acked", Sequence),
+            ("command", command),
+            ("acked_above", tuple[Sequence, ...], ()),
+        ],
+        bases=(Proposal,),
+        frozen=True,
+        array_like=True,
+        gc=False,
+    )
+    batch = msgspec.defstruct(
+        "Batch",
+        [("now", LogTime), ("proposals", list[proposal])],  # type: ignore[valid-type]  # as above
+        bases=(Batch,),
+        frozen=True,
+        array_like=True,
+    )
+    return msgspec.msgpack.Decoder(batch)
+
+
+def with_typed_replies(
+    saved: SavedSession, reply_types: tuple[type[msgspec.Struct], ...]
+) -> SavedSession:
+    """Return ``saved`` with reply bodies as structs again (a snapshot holds plain values)."""
+    if not any(reply is not None for _, reply in saved.replies):
+        return saved
+    union = Refused | SessionOpened | SessionClosed
+    for each in reply_types:
+        union |= each
+    replies = [
+        (sequence, reply and CachedReply(*_typed(reply, union)))
+        for sequence, reply in saved.replies
+    ]
+    return msgspec.structs.replace(saved, replies=replies)
+
+
+def _typed(reply: CachedReply, union: object) -> tuple[LogIndex, int, object]:
+    return reply.index, reply.rank, msgspec.convert(reply.body, union)
