@@ -8,6 +8,7 @@ Invariant: a grant happens only here, inside ``apply``, ``advance`` or ``end_ses
 that ended in an earlier step has no request left that could be granted.
 """
 
+from collections import deque
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,7 +19,7 @@ from synaxis.locks.commands import LockEventType
 from synaxis.locks.deadlines import DELAY_END, HOLD_END, Deadlines
 from synaxis.locks.journal import Journal
 from synaxis.locks.requests import Request
-from synaxis.locks.table import EXCLUSIVE, SHARED, LockTable, Resource
+from synaxis.locks.table import EXCLUSIVE, SEMAPHORE, SHARED, LockTable, Resource
 from synaxis.locks.tokens import FencingTokens
 
 __all__ = ["Granting"]
@@ -131,11 +132,13 @@ class Granting:
 
     def wake(self, resources: Iterable[Resource], now: LogTime) -> None:
         """Grant everything that these resources kept waiting and need not any more."""
-        for resource in resources:
+        pending = deque(resources)
+        while pending:
+            resource = pending.popleft()
             if resource.deadline is None:
                 self._wake_upgraders(resource, now)
                 if not resource.converting:
-                    self._wake_queue(resource, now)
+                    pending.extend(self._wake_queue(resource, now))
             self.table.drop_if_idle(resource)
 
     def _wake_upgraders(self, resource: Resource, now: LogTime) -> None:
@@ -148,26 +151,38 @@ class Granting:
                 self.upgrade(request, now)
                 self.journal.granted(request, request.conversion.sequence, now)
 
-    def _wake_queue(self, resource: Resource, now: LogTime) -> None:
+    def _wake_queue(self, resource: Resource, now: LogTime) -> list[Resource]:
+        """Grant from the head; return other resources that this has changed.
+
+        A waiter for permits of several semaphores keeps everybody behind it waiting in all of
+        them, but as a holder only those for whom there is no room.
+        """
         queue = resource.queue
-        while queue and self._wake_one(next(iter(queue.values())), now):
-            pass
+        changed: list[Resource] = []
+        while queue:
+            granted = self._wake_one(next(iter(queue.values())), now)
+            if not granted:
+                break
+            if resource.kind is SEMAPHORE and len(granted) > 1:
+                changed += granted
         # Behind a shared head that waits for another of its names, shared requests may pass.
         if queue and not resource.exclusive:
             for request in list(queue.values()):
                 if request.mode is not SHARED:
                     break
                 self._wake_one(request, now)
+        return changed
 
-    def _wake_one(self, request: Request, now: LogTime) -> bool:
+    def _wake_one(self, request: Request, now: LogTime) -> list[Resource]:
+        """Grant a waiter if all its resources allow it, and return them."""
         resources = self.table.resources_of(request)
         if any(resource.blocks(request) for resource in resources):
-            return False
+            return []
         self.table.dequeue(request)
         self.deadlines.forget(request)
         self.grant(request, now)
         self.journal.granted(request, request.sequence, now)
-        return True
+        return resources
 
     # --- endings --------------------------------------------------------------------------
 

@@ -146,5 +146,15 @@ def test_several_semaphores_are_taken_together() -> None:
     assert service.waiters("cpu", SEMAPHORE) == [B]
 
 
+def test_a_grant_of_several_semaphores_lets_those_behind_it_have_what_is_left() -> None:
+    service = LockService()
+    token = take(service, A, 3)
+    service.do(B, Acquire(("cpu", "gpu"), kind=SEMAPHORE, permits=3))
+    service.do(C, Acquire(("cpu",), kind=SEMAPHORE, permits=3))
+    assert service.holders("cpu", SEMAPHORE) == []
+    service.release(A, token)
+    assert service.holders("cpu", SEMAPHORE) == [B, C]
+
+
 def test_negative_permits_are_refused_when_applied_too() -> None:
     assert LockService().refused(A, SetPermits("gpu", -1)).code == "invalid_argument"
