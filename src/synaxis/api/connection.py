@@ -1,9 +1,13 @@
 """One client on one WebSocket: requests in, answers out, one frame per loop turn each way.
 
 Costs per request are what counts here: no task, no future, no log line, one appended struct.
+A client that breaks the protocol is told so and disconnected; one that does not read its answers
+is not read either, and cut off when too much waits for it.
 """
 
 import asyncio
+import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import aiohttp
@@ -21,7 +25,7 @@ from synaxis.errors import (
     ProtocolViolation,
     SynaxisError,
 )
-from synaxis.ids import GroupId, Instant
+from synaxis.ids import GroupId, Instant, SessionId
 from synaxis.wire.client import (
     CLIENT_PROTOCOL_VERSION,
     Accepted,
@@ -42,6 +46,7 @@ from synaxis.wire.client import (
     RemoveMember,
     ServerMessage,
     StatusRequest,
+    Submission,
     TransferLeadership,
     Watch,
 )
@@ -56,22 +61,46 @@ _ENCODER = msgspec.msgpack.Encoder()
 HELLO_BYTES_MAX = 4096
 OPEN_REQUESTS_MAX = 50_000
 """Unanswered requests of one connection; more are refused as overloaded."""
-OUTBOX_MESSAGES_MAX = 200_000
-"""Answers that a client does not read; more and it is disconnected."""
+OPEN_QUERIES_MAX = 256
+"""Unanswered queries of one connection: an answer may have thousands of rows."""
+ADMINS_OPEN_MAX = 16
+"""Operations of one connection on the cluster that are under way."""
+OUTBOX_MESSAGES_MAX = 100_000
+"""Answers that a client does not read; more and it is cut off."""
+RARE_PER_TURN = 32
+"""Requests other than commands that are taken in one loop turn: each may cost a long look."""
+NUMBER_MAX = 2**63 - 1
+"""Largest session and sequence (``ids``)."""
+OWNER_BYTES_MAX = 512
+ACKED_ABOVE_MAX = 20_000
+"""As many as a session may have unacknowledged replies by default."""
+CLOSE_S = 2.0
+"""How long a client may take to say goodbye."""
 
 
 class ClientConnection:
     """Serves one socket until it closes."""
 
-    def __init__(self, gateway: "Gateway", socket: web.WebSocketResponse) -> None:
+    def __init__(
+        self, gateway: "Gateway", socket: web.WebSocketResponse, cut: Callable[[], None]
+    ) -> None:
         self.client = ""
+        self.sessions: set[SessionId] = set()
+        """Sessions that last spoke here; kept by the gateway."""
         self._gateway = gateway
         self._node = gateway.node
         self._driver = gateway.node.driver
         self._socket = socket
+        self._cut = cut
+        self._gone = False
         self._outbox: list[ServerMessage] = []
         self._wake: asyncio.Future[None] | None = None
+        self._written: asyncio.Future[None] | None = None
+        """Set while a frame does not fit into the socket: nothing is read until it does."""
         self._open_requests = 0
+        self._open_queries = 0
+        self._open_admins = 0
+        self._rare = 0
         self._counters = gateway.counters
         self._now = gateway.node.driver.now
         self._answer = self._deliver
@@ -79,26 +108,30 @@ class ClientConnection:
 
     async def run(self) -> None:
         """Greet, then serve until either side closes."""
-        if not await self._greet():
+        first = await self._greet()
+        if first is None:
             return
         async with asyncio.TaskGroup() as tasks:
             self._tasks = tasks
             writer = tasks.create_task(self._write())
             try:
+                await self._dispatch(first)
                 await self._read()
+            except ProtocolViolation as error:
+                await self._refuse(error)
             finally:
+                self._gone = True
                 writer.cancel()
 
-    async def _greet(self) -> bool:
+    async def _greet(self) -> list[ClientMessage] | None:
+        """Return what came in one frame with the hello; None when the client may not enter."""
         async with asyncio.timeout(self._gateway.handshake_s):
             first = await self._socket.receive()
-        if first.type is not aiohttp.WSMsgType.BINARY or len(first.data) > HELLO_BYTES_MAX:
-            return False
-        messages = _DECODER.decode(first.data)
-        hello = messages[0] if messages else None
-        if not isinstance(hello, Hello):
-            return False
         try:
+            messages = _decode(first, HELLO_BYTES_MAX)
+            hello = messages[0] if messages else None
+            if not isinstance(hello, Hello):
+                raise ProtocolViolation("hello comes first")
             if hello.version != CLIENT_PROTOCOL_VERSION:
                 raise ProtocolViolation(
                     f"this node speaks client protocol {CLIENT_PROTOCOL_VERSION}, "
@@ -107,85 +140,99 @@ class ClientConnection:
             if not self._gateway.may_enter(hello.api_key):
                 raise AuthenticationRequired("a valid API key is needed (SYNAXIS_API_KEY)")
         except SynaxisError as error:
-            failure = Failure(0, error.code, error.message, error.details)
-            await self._socket.send_bytes(_ENCODER.encode([failure]))
-            return False
+            await self._refuse(error)
+            return None
         self.client = hello.client
         await self._socket.send_bytes(_ENCODER.encode([self._gateway.welcome()]))
-        self._dispatch(messages[1:])
-        return True
+        return messages[1:]
+
+    async def _refuse(self, error: SynaxisError) -> None:
+        """Say why, and close."""
+        failure = Failure(0, error.code, error.message, error.details)
+        with contextlib.suppress(ConnectionError, TimeoutError):
+            async with asyncio.timeout(CLOSE_S):
+                await self._socket.send_bytes(_ENCODER.encode([failure]))
+                await self._socket.close(code=aiohttp.WSCloseCode.POLICY_VIOLATION)
 
     # --- in ---------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        binary = aiohttp.WSMsgType.BINARY
         counters = self._counters.clients
         async for message in self._socket:
-            if message.type is not binary:
-                continue
+            requests = _decode(message)
             counters.received(len(message.data))
-            try:
-                requests = _DECODER.decode(message.data)
-            except msgspec.DecodeError as error:
-                await self._refuse_frame(error)
-                return
-            self._dispatch(requests)
+            await self._dispatch(requests)
+            if self._written is not None:
+                await self._written
 
-    async def _refuse_frame(self, error: msgspec.DecodeError) -> None:
-        failure = Failure(0, ProtocolViolation.code, f"malformed frame: {error}")
-        await self._socket.send_bytes(_ENCODER.encode([failure]))
-        await self._socket.close(code=aiohttp.WSCloseCode.INVALID_TEXT)
-
-    def _dispatch(self, requests: list[ClientMessage]) -> None:
+    async def _dispatch(self, requests: list[ClientMessage]) -> None:
         arrived = self._now()
         for request in requests:
             try:
                 if type(request) is Call:
                     self._call(request, arrived)
-                else:
-                    self._dispatch_rare(request, arrived)
+                    continue
+                self._rare += 1
+                if self._rare % RARE_PER_TURN == 0:
+                    await asyncio.sleep(0)  # others have their turn
+                self._dispatch_rare(request, arrived)
             except NotLeader:
                 self._fail(request, self._node.not_leader(_group_of(request)))
             except SynaxisError as error:
                 self._fail(request, error)
             except KeyError:
                 self._fail(request, InvalidArgument(f"no group {_group_of(request)!r}"))
+            if self._gone:
+                return
 
     def _call(self, call: Call, arrived: Instant) -> None:
         submission = call.submission
-        if submission.session < 1 or (
-            submission.sequence < 1
-            and not isinstance(submission.command, OpenSession | CloseSession)
+        command = type(submission.command)
+        if command not in self._gateway.commands[call.group]:
+            # In the log it would stop every replica: none of them could decode it.
+            raise InvalidArgument(f"{call.group} takes no {command.__name__}")
+        session = submission.session
+        if not (
+            0 < session <= NUMBER_MAX
+            and 0 <= submission.acked < submission.sequence <= NUMBER_MAX
+            and not submission.acked_above
+            and command is not OpenSession
         ):
-            raise InvalidArgument("sessions and sequences are numbered from 1")
+            _check_numbers(submission)
         if self._open_requests >= OPEN_REQUESTS_MAX:
-            raise Overloaded(
-                f"{OPEN_REQUESTS_MAX} requests of this connection are unanswered", retry_after=0.1
-            )
-        reminder = (call.id, type(submission.command), arrived)
-        self._driver.propose(call.group, submission, (self._answer, reminder))
+            raise _too_many(OPEN_REQUESTS_MAX, "requests")
+        self._driver.propose(call.group, submission, (self._answer, (call.id, command, arrived)))
         self._open_requests += 1
-        self._gateway.speakers[submission.session] = self
+        if session not in self.sessions:
+            self._gateway.speaks(session, self)
 
     def _dispatch_rare(self, request: ClientMessage, arrived: Instant) -> None:
+        if self._open_requests >= OPEN_REQUESTS_MAX:
+            raise _too_many(OPEN_REQUESTS_MAX, "requests")
         match request:
             case KeepAlive(number, group, session):
                 self._driver.keep_alive(
                     group, session, (self._answer, (number, KeepAlive, arrived))
                 )
                 self._open_requests += 1
-                self._gateway.speakers[session] = self
+                self._gateway.speaks(session, self)
             case Query(number, group, query, stale):
-                handle = (self._answer, (number, type(query), arrived))
+                if self._open_queries >= OPEN_QUERIES_MAX:
+                    raise _too_many(OPEN_QUERIES_MAX, "queries")
+                handle = (self._deliver_rows, (number, type(query), arrived))
                 self._driver.query(group, query, handle, stale=stale)
                 self._open_requests += 1
+                self._open_queries += 1
             case Watch():
                 applied = self._node.replicas[request.group].applied_index
                 self._node.watches.open(request, applied, self.push, self)
             case Cancel(number):
                 self._node.watches.close(self, number)
             case Admin():
+                if self._open_admins >= ADMINS_OPEN_MAX:
+                    raise _too_many(ADMINS_OPEN_MAX, "operations on the cluster")
                 assert self._tasks is not None
+                self._open_admins += 1
                 self._tasks.create_task(self._administer(request))
             case _:
                 raise ProtocolViolation("hello comes once, first")
@@ -197,6 +244,8 @@ class ClientConnection:
             self._fail(request, self._node.not_leader(GroupId("cluster")))
         except SynaxisError as error:
             self._fail(request, error)
+        finally:
+            self._open_admins -= 1
 
     async def _execute(self, request: Admin) -> NodeStatus | Accepted:
         match request.operation:
@@ -230,20 +279,31 @@ class ClientConnection:
         else:
             self.push(Answer(number, reply.index, reply.rank, body))  # type: ignore[arg-type]  # the wire's union
 
+    def _deliver_rows(self, reminder: tuple[int, type, Instant], reply: Reply) -> None:
+        self._open_queries -= 1
+        self._deliver(reminder, reply)
+
     def _fail(self, request: ClientMessage, error: SynaxisError) -> None:
         number = getattr(request, "id", 0)
         self.push(Failure(number, error.code, error.message, error.details))
 
     def push(self, message: ServerMessage | Notice) -> None:
         """Say ``message`` in the next frame."""
+        if self._gone:
+            return
         outbox = self._outbox
         outbox.append(message)
         if len(outbox) == 1:
             if self._wake is not None and not self._wake.done():
                 self._wake.set_result(None)
-        elif len(outbox) == OUTBOX_MESSAGES_MAX and self._tasks is not None:
+        elif len(outbox) > OUTBOX_MESSAGES_MAX:
             # It does not read. What it misses it will ask for again on its next connection.
-            self._tasks.create_task(self.close())
+            self._cut_off()
+
+    def _cut_off(self) -> None:
+        self._gone = True
+        self._outbox = []
+        self._cut()
 
     async def _write(self) -> None:
         loop = asyncio.get_running_loop()
@@ -254,14 +314,61 @@ class ClientConnection:
                 await self._wake
             frame, self._outbox = _ENCODER.encode(self._outbox), []
             counters.sent(len(frame))
+            self._written = loop.create_future()
             try:
                 await self._socket.send_bytes(frame)
             except ConnectionError:
                 return
+            finally:
+                if not self._written.done():
+                    self._written.set_result(None)
+                self._written = None
 
     async def close(self) -> None:
-        """Close politely: the node is going away."""
-        await self._socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
+        """Close politely: the node is going away. Whoever does not listen is cut off."""
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._socket.close(code=aiohttp.WSCloseCode.GOING_AWAY)
+        except TimeoutError:
+            self._cut_off()
+
+
+def _decode(message: aiohttp.WSMessage, bytes_max: int | None = None) -> list[ClientMessage]:
+    """Return the messages of a frame.
+
+    Raises:
+        ProtocolViolation: it is no frame of this protocol.
+    """
+    if message.type is not aiohttp.WSMsgType.BINARY:
+        raise ProtocolViolation("frames are binary")
+    if bytes_max is not None and len(message.data) > bytes_max:
+        raise ProtocolViolation(f"the first frame has more than {bytes_max} bytes")
+    try:
+        return _DECODER.decode(message.data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise ProtocolViolation(f"malformed frame: {error}") from None
+
+
+def _check_numbers(submission: Submission) -> None:
+    """Check what a client counts, and the name that it gives itself.
+
+    Raises:
+        InvalidArgument: says what is allowed.
+    """
+    command, sequence, above = submission.command, submission.sequence, submission.acked_above
+    first = 0 if isinstance(command, OpenSession | CloseSession) else 1
+    if not 1 <= submission.session <= NUMBER_MAX or not first <= sequence <= NUMBER_MAX:
+        raise InvalidArgument("sessions and sequences are numbered from 1 to 2**63 - 1")
+    if not 0 <= submission.acked < max(sequence, 1) or (above and max(above) >= sequence):
+        raise InvalidArgument("only earlier sequences can have been acknowledged")
+    if len(above) > ACKED_ABOVE_MAX:
+        raise InvalidArgument(f"acked_above has more than {ACKED_ABOVE_MAX} sequences")
+    if isinstance(command, OpenSession) and len(command.owner.encode()) > OWNER_BYTES_MAX:
+        raise InvalidArgument(f"owner has more than {OWNER_BYTES_MAX} bytes")
+
+
+def _too_many(maximum: int, what: str) -> Overloaded:
+    return Overloaded(f"{maximum} {what} of this connection are unanswered", retry_after=0.1)
 
 
 def _group_of(request: ClientMessage) -> GroupId:

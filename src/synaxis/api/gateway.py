@@ -2,11 +2,14 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 from aiohttp import web
 
 from synaxis.api.connection import ClientConnection
+from synaxis.cluster.placement import CLUSTER_GROUP
+from synaxis.consensus.commands import CloseSession, OpenSession
 from synaxis.errors import SynaxisError
 from synaxis.ids import GroupId, LogIndex, LogTime, SessionId
 from synaxis.locks.commands import LockEvent, LockEventType
@@ -23,6 +26,9 @@ from synaxis.wire.client import (
 )
 
 __all__ = ["Gateway", "GatewayConfig"]
+
+SPEAKERS_SLACK = 10_000
+"""Ended sessions whose connections may be remembered before they are looked for."""
 
 _TAKEN_AWAY = (LockEventType.EXPIRED, LockEventType.FORCE_RELEASED)
 
@@ -52,6 +58,9 @@ class Gateway:
         self.handshake_s = config.handshake_s
         self.draining = False
         self.speakers: dict[SessionId, ClientConnection] = {}
+        self.commands: dict[GroupId, frozenset[type]] = {}
+        """What clients may put into the log of each group."""
+        self._speakers_max = SPEAKERS_SLACK
         self._config = config
         self._on_fatal = on_fatal
         self._connections: set[ClientConnection] = set()
@@ -65,6 +74,10 @@ class Gateway:
     def attach(self, node: BaseNode) -> None:
         """Serve ``node``."""
         self.node = node
+        for group, replica in node.replicas.items():
+            types: list[type] = [OpenSession, CloseSession, *replica.machine.command_types]
+            # Members are added and removed by Admin, never by a session.
+            self.commands[group] = frozenset(() if group == CLUSTER_GROUP else types)
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Handle GET /v1/client."""
@@ -77,21 +90,39 @@ class Gateway:
             max_msg_size=self._config.frame_bytes_max, compress=False, heartbeat=30
         )
         await socket.prepare(request)
-        connection = ClientConnection(self, socket)
+        connection = ClientConnection(self, socket, partial(_abort, request))
         self._connections.add(connection)
         self.counters.clients.opened += 1
         try:
             await connection.run()
-        except (TimeoutError, ConnectionError, msgspec.DecodeError):
-            await socket.close(code=1002)
+        except (TimeoutError, ConnectionError):
+            await connection.close()
         finally:
             self.counters.clients.closed += 1
             self._connections.discard(connection)
             self.node.watches.close_all(connection)
-            gone = [key for key, value in self.speakers.items() if value is connection]
-            for session in gone:
-                del self.speakers[session]
+            for session in connection.sessions:
+                if self.speakers.get(session) is connection:
+                    del self.speakers[session]
         return socket
+
+    def speaks(self, session: SessionId, connection: ClientConnection) -> None:
+        """Note that ``session`` was last heard on ``connection``."""
+        known = self.speakers.get(session)
+        if known is connection:
+            return
+        if known is not None:
+            known.sessions.discard(session)
+        self.speakers[session] = connection
+        connection.sessions.add(session)
+        if len(self.speakers) > self._speakers_max:
+            self._forget_ended_sessions()
+
+    def _forget_ended_sessions(self) -> None:
+        tables = [replica.sessions.by_id for replica in self.node.replicas.values()]
+        for session in [key for key in self.speakers if not any(key in each for each in tables)]:
+            self.speakers.pop(session).sessions.discard(session)
+        self._speakers_max = 2 * len(self.speakers) + SPEAKERS_SLACK
 
     async def close(self) -> None:
         """Send every client elsewhere."""
@@ -196,3 +227,8 @@ class Gateway:
                 )
             )
         return rows
+
+
+def _abort(request: web.Request) -> None:
+    if request.transport is not None:
+        request.transport.abort()

@@ -1,7 +1,6 @@
 """Plain HTTP: health, metrics, facts about the cluster, and joining it."""
 
 import asyncio
-import hmac
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -11,7 +10,14 @@ from aiohttp import web
 from synaxis.api.gateway import Gateway
 from synaxis.cluster.commands import AddNode
 from synaxis.cluster.placement import CLUSTER_GROUP
-from synaxis.errors import AuthenticationRequired, InvalidArgument, NotLeader, SynaxisError
+from synaxis.errors import (
+    AuthenticationRequired,
+    InvalidArgument,
+    NotLeader,
+    OutcomeUnknown,
+    RequestTimeout,
+    SynaxisError,
+)
 from synaxis.ids import NodeId
 from synaxis.observability import GroupSample, HealthChecks, LockSample, Metrics, NodeSample
 from synaxis.observability.metrics import PeerSample
@@ -61,9 +67,7 @@ class HttpApi:
         try:
             if request.path not in HEALTH_PATHS and request.path != "/v1/client":
                 scheme, _, key = request.headers.get("Authorization", "").partition(" ")
-                if not self._gateway.may_enter(
-                    key if hmac.compare_digest(scheme, "Bearer") else ""
-                ):
+                if not self._gateway.may_enter(key if scheme.lower() == "bearer" else ""):
                     raise AuthenticationRequired("send Authorization: Bearer <api key>")
             return await handler(request)
         except SynaxisError as error:
@@ -162,13 +166,19 @@ class HttpApi:
     async def _join(self, request: web.Request) -> web.Response:
         """Admit a node; only the leader of the cluster group can, the others answer 421."""
         try:
-            body = orjson.loads(await request.read())
+            async with asyncio.timeout(self._gateway.handshake_s):
+                content = await request.read()
+            body = orjson.loads(content)
             command = AddNode(NodeId(str(body["node_id"])), str(body["peer_address"]))
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise InvalidArgument("send {node_id, peer_address} as JSON") from error
+        except TimeoutError as error:
+            raise RequestTimeout("the body did not arrive in time") from error
         try:
             async with asyncio.timeout(5):
                 record = await self._node.change_cluster(command)
+        except TimeoutError as error:
+            raise OutcomeUnknown("no majority has agreed in time; asking again is safe") from error
         except NotLeader as error:
             raise self._node.not_leader(CLUSTER_GROUP) from error
         return _json(msgspec.structs.asdict(record))

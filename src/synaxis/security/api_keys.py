@@ -67,6 +67,7 @@ class ApiKeys:
         """Whether ``key`` is known (or none is asked for); takes equally long either way."""
         if self._hashes is None:
             return True
-        digest = hashlib.sha256(key.encode()).digest()
+        # A header may hold bytes that are no text; they are no key either.
+        digest = hashlib.sha256(key.encode(errors="surrogateescape")).digest()
         known = [hmac.compare_digest(digest, each) for each in self._hashes.values()]
         return any(known)
