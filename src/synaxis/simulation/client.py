@@ -8,7 +8,6 @@ either a pause in microseconds or a ``Pending`` to wait for.
 
 from collections.abc import Generator
 from dataclasses import dataclass, field
-from random import Random
 from typing import Any
 
 import msgspec
@@ -27,7 +26,17 @@ from synaxis.simulation.history import Operation
 from synaxis.simulation.kernel import MICROSECONDS_PER_MILLISECOND, Kernel
 from synaxis.simulation.network import Network
 
-__all__ = ["LEASE_MARGIN", "Ask", "AskKind", "Client", "ClientConfig", "Pending", "Script", "Told"]
+__all__ = [
+    "LEASE_MARGIN",
+    "Ask",
+    "AskKind",
+    "Client",
+    "ClientConfig",
+    "ClientSite",
+    "Pending",
+    "Script",
+    "Told",
+]
 
 LEASE_MARGIN = 0.8
 """A client trusts its session for this part of the TTL after the last keep-alive it *sent*."""
@@ -74,6 +83,20 @@ class ClientConfig:
     hold_max: int = 150_000
 
 
+@dataclass(slots=True)
+class ClientSite:
+    """What all clients of a run share."""
+
+    kernel: Kernel
+    network: Network
+    coverage: Coverage
+    nodes: list[str]
+    """Ids of the members; changes while the cluster runs."""
+    history: list[Operation]
+    trusted: dict[SessionId, int]
+    """Session -> until when its client acts upon it (us)."""
+
+
 @dataclass(slots=True, eq=False)
 class Pending:
     """A request that is not answered yet, or its answer."""
@@ -106,40 +129,29 @@ class _Session:
 class Client:
     """One client. ``run`` starts a script; ``die`` ends everything at once."""
 
-    def __init__(  # noqa: PLR0913  the simulator's wiring
-        self,
-        kernel: Kernel,
-        network: Network,
-        name: str,
-        nodes: list[str],
-        config: ClientConfig,
-        random: Random,
-        coverage: Coverage,
-        history: list[Operation],
-    ) -> None:
-        self.kernel = kernel
-        self.network = network
+    def __init__(self, name: str, site: ClientSite, config: ClientConfig) -> None:
         self.name = name
-        self.nodes = nodes
+        self.kernel = site.kernel
+        self.network = site.network
+        self.nodes = site.nodes
+        self.coverage = site.coverage
+        self.history = site.history
+        self.trusted = site.trusted
         self.config = config
-        self.random = random
-        self.coverage = coverage
-        self.history = history
+        self.random = site.kernel.stream(f"client/{name}")
         self.session: _Session | None = None
         self.sessions: dict[SessionId, _Session] = {}
-        self.trusted: dict[SessionId, int] = {}
-        """Until when a session is acted upon (us); shared with the monitor."""
         self.dead = False
         self.paused_until_us = 0
         self.finished = False
         self.completed = 0
-        self._target = random.choice(nodes)
+        self._target = self.random.choice(self.nodes)
         self._pending: dict[int, Pending] = {}
         self._next_id = 1
         self._script: Script | None = None
         self._waiting_for: tuple[Pending | None, int] = (None, 0)
         self._steps = 0
-        network.attach(name, self._receive)
+        self.network.attach(name, self._receive)
 
     # --- running -----------------------------------------------------------------------------
 
@@ -162,7 +174,7 @@ class Client:
         """Do nothing for ``duration``: no keep-alive, no request, no answer is read."""
         self.paused_until_us = self.kernel.now + duration
 
-    def _resume(self, step: int, value: Any) -> None:
+    def _resume(self, step: int, value: msgspec.Struct | None) -> None:
         if self.dead or step != self._steps or self._script is None:
             return
         if self.kernel.now < self.paused_until_us:
@@ -250,20 +262,18 @@ class Client:
         session.next_sequence += 1
         return self._submit(session, sequence, command)
 
-    def ask(self, query: msgspec.Struct, *, stale: bool = False) -> Pending:
-        """Send a question."""
+    def ask(self, query: msgspec.Struct, *, stale: bool = False, anywhere: bool = False) -> Pending:
+        """Send a question: to the leader as far as known, or to any node first."""
         number = self.session.id if self.session else SessionId(0)
         operation = Operation(self.name, number, Sequence(0), query, self.kernel.now, stale=stale)
         self.history.append(operation)
         kind = AskKind.STALE_QUERY if stale else AskKind.QUERY
-        if stale:
+        if stale or anywhere:
             self._target = self.random.choice(self.nodes)
         return self._send_new(Pending(operation, kind, query))
 
     def _submit(self, session: _Session, sequence: int, command: msgspec.Struct) -> Pending:
-        operation = Operation(
-            self.name, session.id, Sequence(sequence), command, self.kernel.now
-        )
+        operation = Operation(self.name, session.id, Sequence(sequence), command, self.kernel.now)
         self.history.append(operation)
         proposal = Proposal(
             session.id,
@@ -294,9 +304,7 @@ class Client:
         pending.attempt += 1
         ask = Ask(pending.id, pending.kind, pending.payload)
         self.network.send(self.name, self._target, ask)
-        self.kernel.after(
-            self.config.attempt_timeout, self._attempt_late, number, pending.attempt
-        )
+        self.kernel.after(self.config.attempt_timeout, self._attempt_late, number, pending.attempt)
 
     def _attempt_late(self, number: int, attempt: int) -> None:
         pending = self._pending.get(number)

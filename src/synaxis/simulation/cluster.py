@@ -15,11 +15,10 @@ from synaxis.effects import Members
 from synaxis.errors import ClusterError
 from synaxis.ids import NodeId
 from synaxis.locks.limits import LockLimits, VictimPolicy
-from synaxis.simulation.client import Client, ClientConfig
+from synaxis.simulation.client import Client, ClientConfig, ClientSite
 from synaxis.simulation.coverage import Coverage
 from synaxis.simulation.disk import DiskFaults, SimulatedDirectory
 from synaxis.simulation.faults import FaultMix, Nemesis
-from synaxis.simulation.history import Operation
 from synaxis.simulation.invariants import Monitor
 from synaxis.simulation.kernel import MICROSECONDS_PER_SECOND as SECOND
 from synaxis.simulation.kernel import Kernel
@@ -41,6 +40,8 @@ class ClusterShape:
 
     nodes: int
     clients: int
+    reader: bool
+    """Whether one more client only asks questions."""
     node: NodeConfig
     client: ClientConfig
 
@@ -76,7 +77,8 @@ def draw_shape(random: Random) -> ClusterShape:
         think_max=random.choice((100_000, 300_000, 300_000, 1_000_000)),
         hold_max=random.choice((20_000, 150_000, 600_000)),
     )
-    return ClusterShape(random.choice((3, 3, 3, 3, 5, 5, 1)), random.randrange(4, 11), node, client)
+    nodes = random.choice((3, 3, 3, 3, 5, 5, 1))
+    return ClusterShape(nodes, random.randrange(4, 11), random.random() < 0.5, node, client)
 
 
 class Cluster:
@@ -88,9 +90,11 @@ class Cluster:
         self.shape = shape
         self.random = kernel.stream("cluster")
         self.coverage = Coverage()
-        self.monitor = Monitor(kernel, self.coverage)
+        first = [f"n{number}" for number in range(1, shape.nodes + 1)]
+        bootstrap = Members(voters=tuple(NodeId(name) for name in first))
+        self.monitor = Monitor(kernel, self.coverage, bootstrap)
         self.network = Network(kernel, self.coverage, mix.links)
-        self.history: list[Operation] = []
+        self.history = self.monitor.history
         self.workload = LockWorkload(kernel.stream("workload"))
         self.clients: list[Client] = []
         self.nodes: dict[str, SimulatedNode] = {}
@@ -99,15 +103,23 @@ class Cluster:
         self.wounded: str | None = None
         """At most one node at a time has lost what it had promised to keep."""
         self._successor: str | None = None
+        self._site = ClientSite(
+            kernel,
+            self.network,
+            self.coverage,
+            self.node_ids,
+            self.history,
+            self.monitor.trusted,
+        )
         self._around = Surroundings(
             kernel, self.network, self.coverage, self.monitor, shape.node, self._connection_lost
         )
-        first = [f"n{number}" for number in range(1, shape.nodes + 1)]
-        bootstrap = Members(voters=tuple(NodeId(name) for name in first))
         for name in first:
             self._add_node(name, bootstrap)
         for _ in range(shape.clients):
             self._add_client()
+        if shape.reader:
+            self._add_client(reader=True)
         self.nemesis = Nemesis(kernel, mix, self._actions())
         kernel.after(OPERATOR_INTERVAL, self._operate)
 
@@ -122,6 +134,7 @@ class Cluster:
             "drift": self.drift,
             "transfer": self.transfer,
             "replace": self.replace,
+            "rotate": self.rotate,
             "damage": self.damage,
             "client_death": self.kill_client,
             "client_pause": self.pause_client,
@@ -141,23 +154,14 @@ class Cluster:
             self.coverage.hit("clock.drifted")
         self.kernel.after(self.random.randrange(50_000), node.boot)
 
-    def _add_client(self) -> None:
+    def _add_client(self, *, reader: bool = False) -> None:
         if self.workload.stopping:
             return
         name = f"c{len(self.clients) + 1}"
-        client = Client(
-            self.kernel,
-            self.network,
-            name,
-            self.node_ids,
-            self.shape.client,
-            self.kernel.stream(f"client/{name}"),
-            self.coverage,
-            self.history,
-        )
-        client.trusted = self.monitor.trusted
+        client = Client(name, self._site, self.shape.client)
         self.clients.append(client)
-        client.run(self.workload.script(client))
+        script = self.workload.reader_script if reader else self.workload.script
+        client.run(script(client))
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -179,7 +183,7 @@ class Cluster:
         return [client for client in self.clients if not client.dead]
 
     def _pick(self) -> SimulatedNode | None:
-        running = self.running()
+        running = [node for node in self.running() if not node.retired]
         return self.random.choice(running) if running else None
 
     # --- faults ----------------------------------------------------------------------------
@@ -200,7 +204,15 @@ class Cluster:
         node = self._pick()
         if node is not None:
             self.coverage.hit("process.crashed")
-            node.crash(power=self.random.random() < 0.6)
+            choice = self.random.random()
+            if choice < 0.4:
+                node.lose_power_while_writing()
+                return
+            if choice < 0.5:
+                self.coverage.hit("process.stopped")
+                node.stop()
+            else:
+                node.crash(power=choice < 0.8)
             self._restart_later(node)
 
     def cut_power(self) -> None:
@@ -220,7 +232,9 @@ class Cluster:
         """Cut the network for a while."""
         kind = self.random.choice(self.mix.partitions)
         self.coverage.hit(f"network.partition.{kind}")
-        pairs = partition_pairs(kind, self.node_ids, self.random)
+        leader = self.leader() if self.random.random() < 0.5 else None
+        lone = leader.id if leader is not None else None
+        pairs = partition_pairs(kind, self.node_ids, self.random, lone)
         self.kernel.note("network", kind, sorted(pairs))
         self.network.cut(pairs)
         self.kernel.after(int(self.random.uniform(0.2, 6.0) * SECOND), self._end_partition, pairs)
@@ -289,6 +303,14 @@ class Cluster:
         self.kernel.note("operator", "replaces", node.id, "by", self._successor)
         self._add_node(self._successor, Members())
 
+    def rotate(self) -> None:
+        """Let a new node take the place of one that works."""
+        if self.wounded is None and len(self.node_ids) >= 3:
+            self.wounded = self.random.choice(self.node_ids)
+            self._successor = f"n{len(self.nodes) + 1}"
+            self.kernel.note("operator", "rotates", self.wounded, "out for", self._successor)
+            self._add_node(self._successor, Members())
+
     def damage(self) -> None:
         """Crash a node and flip one bit of what it has on disk."""
         node = self._pick()
@@ -310,8 +332,9 @@ class Cluster:
         self.kernel.after(OPERATOR_INTERVAL, self._operate)
         if self._successor is not None:
             self._move_members()
-        elif self.wounded is not None and self.nodes[self.wounded].running:
-            if self.monitor.disk(self.wounded).hard_state.repair_after == 0:
+        elif self.wounded is not None:
+            log = self.nodes[self.wounded].log
+            if log is not None and not log.quarantined:
                 self.monitor.end_damage(self.wounded)
                 self.wounded = None
 
@@ -319,11 +342,13 @@ class Cluster:
         leader = self.leader()
         if leader is None or leader.paused or leader.log is None:
             return
-        members = leader.log.status().members
+        status = leader.log.status()
+        if status.change_pending:
+            return
+        members = status.members
         new, old = NodeId(self._successor or ""), NodeId(self.wounded or "")
-        if new in members.voters and not members.outgoing:
-            self.coverage.hit("process.replaced")
-            self._successor = self.wounded = None
+        if new in members.voters:
+            self._finish_replacement(old)
             return
         voters, learners = members.voters, (*members.learners, new)
         if new in members.learners:
@@ -333,6 +358,16 @@ class Cluster:
             leader.call(lambda replica, now: replica.log.change_members(voters, learners, now))
         except ClusterError:
             return  # not caught up, or another change runs: the next round tries again
+
+    def _finish_replacement(self, old: NodeId) -> None:
+        node = self.nodes[old]
+        self.coverage.hit("process.rotated" if not node.retired else "process.replaced")
+        node.retired = True
+        if old in self.node_ids:
+            self.node_ids.remove(old)
+        # It may not have heard that it was removed, and goes on asking for votes for a while.
+        self.kernel.after(self.random.randrange(2 * SECOND), lambda: node.crash(power=True))
+        self._successor = self.wounded = None
 
     # --- clients ---------------------------------------------------------------------------
 

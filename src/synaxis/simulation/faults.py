@@ -27,6 +27,7 @@ EVENT_KINDS = (
     "drift",
     "transfer",
     "replace",
+    "rotate",
     "damage",
     "client_death",
     "client_pause",
@@ -95,7 +96,9 @@ def draw_mix(random: Random) -> FaultMix:
 class Nemesis:
     """Lets each kind of event happen at random times until it is stopped."""
 
-    def __init__(self, kernel: Kernel, mix: FaultMix, actions: dict[str, Callable[[], None]]) -> None:
+    def __init__(
+        self, kernel: Kernel, mix: FaultMix, actions: dict[str, Callable[[], None]]
+    ) -> None:
         self._kernel = kernel
         self._random = kernel.stream("nemesis")
         self._actions = actions

@@ -15,6 +15,7 @@ of the calls that the state machines received, so it can tell at once, cheaply:
 Sources: Ongaro, thesis 3 (Figure 3.2) and 3.8; the list of reference/consensus.md 2.1.
 """
 
+from typing import Any
 from zlib import crc32
 
 import msgspec
@@ -22,7 +23,6 @@ import msgspec
 from synaxis.consensus.commands import Proposal
 from synaxis.consensus.raft.messages import (
     AppendReply,
-    RaftMessage,
     RequestVote,
     VoteReply,
 )
@@ -31,7 +31,7 @@ from synaxis.ids import LogIndex, NodeId, Sequence, SessionId, Term
 from synaxis.locks.commands import Granted
 from synaxis.ports import LogStatus, RecoveredGroup, ReplicatedLog
 from synaxis.simulation.coverage import Coverage
-from synaxis.simulation.history import MachineCall, MachineCallKind
+from synaxis.simulation.history import MachineCall, MachineCallKind, Operation
 from synaxis.simulation.kernel import Kernel
 
 __all__ = ["DurableLog", "InvariantViolation", "Monitor"]
@@ -92,7 +92,7 @@ class DurableLog:
         """Compare with what a restart found; return what was lost. Adopts what was found."""
         found_snapshot = group.snapshot.meta.index if group.snapshot else LogIndex(0)
         lost = self._lost(group, found_snapshot)
-        terms = {entry.index: entry.term for entry in group.entries}
+        terms: dict[int, Term] = {entry.index: entry.term for entry in group.entries}
         last_index = group.entries[-1].index if group.entries else found_snapshot
         self.pending = []
         self.hard_state = group.hard_state
@@ -119,7 +119,7 @@ class DurableLog:
         for persist in self.pending:
             first = persist.entries[0].index if persist.entries else persist.mark.index + 1
             safe = LogIndex(min(safe, first - 1, persist.mark.index))
-        terms = {entry.index: entry.term for entry in group.entries}
+        terms: dict[int, Term] = {entry.index: entry.term for entry in group.entries}
         for index in range(max(found_snapshot, self.snapshot_index) + 1, safe + 1):
             if index in self.terms and terms.get(index) != self.terms[index]:
                 return f"entry {index} of term {self.terms[index]} is gone"
@@ -129,9 +129,11 @@ class DurableLog:
 class Monitor:
     """The omniscient observer of one run."""
 
-    def __init__(self, kernel: Kernel, coverage: Coverage) -> None:
+    def __init__(self, kernel: Kernel, coverage: Coverage, bootstrap: Members) -> None:
+        """``bootstrap`` is the first configuration."""
         self.kernel = kernel
         self.coverage = coverage
+        self.history: list[Operation] = []
         self.calls: list[MachineCall] = []
         self.decided: dict[tuple[SessionId, Sequence], tuple[int, int, msgspec.Struct]] = {}
         """(session, sequence) -> position of its call, position of its reply, the reply."""
@@ -144,6 +146,7 @@ class Monitor:
         self._disks: dict[str, DurableLog] = {}
         self._votes: dict[Term, dict[str, NodeId]] = {}
         self._applied_at: dict[tuple[SessionId, Sequence], int] = {}
+        self._members = bootstrap
         self._damage_allowed: set[str] = set()
         self._token_max = 0
         self._tokens: dict[int, SessionId] = {}
@@ -203,22 +206,24 @@ class Monitor:
                 f"{node} voted for {before} and {hard_state.voted_for} in term {hard_state.term}",
             )
 
-    def sent(self, node: str, target: str, message: RaftMessage) -> None:
+    def sent(self, node: str, target: str, message: Any) -> None:  # noqa: ANN401  a Raft message
         """A message leaves a node: what it promises must be on that node's disk."""
         kind = type(message)
-        if (kind is VoteReply or kind is RequestVote) and message.pre:  # type: ignore[union-attr]
+        if (kind is VoteReply or kind is RequestVote) and message.pre:
             return
         disk = self._disks[node]
         known = disk.hard_state
         if message.term > known.term:
-            self.fail("promise before disk", f"{node} sent {message!r} but has only {known} on disk")
+            self.fail(
+                "promise before disk", f"{node} sent {message!r} but has only {known} on disk"
+            )
         if kind is AppendReply:
-            if message.success and message.index > max(disk.last_index, disk.snapshot_index):  # type: ignore[union-attr]
+            if message.success and message.index > max(disk.last_index, disk.snapshot_index):
                 self.fail(
                     "promise before disk",
                     f"{node} acknowledged {message!r} but has only {disk.last_index} on disk",
                 )
-        elif kind is VoteReply and message.granted:  # type: ignore[union-attr]
+        elif kind is VoteReply and message.granted:
             self._require_vote(node, target, message.term)
         elif kind is RequestVote:
             self._require_vote(node, node, message.term)
@@ -268,6 +273,14 @@ class Monitor:
                 f"has term {log_term} there, not {known[0]}",
             )
 
+    def counted(self, node: str, term: Term, entry_term: Term) -> None:
+        """A leader of ``term`` moved its commit index to an entry of ``entry_term``."""
+        if entry_term != term:
+            self.fail(
+                "commit by counting only in the own term",
+                f"{node} leads term {term} and committed an entry of term {entry_term}",
+            )
+
     def committed(self, node: str, entry: Entry, log: ReplicatedLog) -> None:
         """A node hands ``entry`` to its replica as committed."""
         index = entry.index
@@ -278,8 +291,8 @@ class Monitor:
             self.committed_max = max(self.committed_max, index)
             self.kernel.fold(content[2])
             members = log.members_at(entry.index)
-            if entry.kind is EntryKind.MEMBERS and members.outgoing:
-                self.coverage.hit("raft.joint")
+            if entry.kind is EntryKind.MEMBERS:
+                self._members_changed(entry.index, members)
             if not self._is_durable(entry, members):
                 # A later configuration is in force as soon as it is in the leader's log, and
                 # then decides about earlier entries too.
@@ -294,6 +307,16 @@ class Monitor:
             self.fail(
                 "committed prefix never changes",
                 f"{node} applies {content} at {index}, before it was {before}",
+            )
+
+    def _members_changed(self, index: LogIndex, members: Members) -> None:
+        before, self._members = self._members, members
+        if members.outgoing:
+            self.coverage.hit("raft.joint")
+        elif members.voters != before.voters and not before.outgoing:
+            self.fail(
+                "voters change through joint consensus",
+                f"entry {index} leads from {before} straight to {members}",
             )
 
     def _is_durable(self, entry: Entry, members: Members) -> bool:

@@ -23,16 +23,17 @@ TRACE_EVENTS_KEPT = 400
 class Kernel:
     """The clock, the event heap and the random streams of one run."""
 
-    __slots__ = ("_heap", "_scheduled", "digest", "executed", "now", "seed", "trace", "tracing")
+    __slots__ = ("_heap", "_scheduled", "digest", "executed", "now", "seed", "trace", "verbose")
 
-    def __init__(self, seed: int, *, tracing: bool = False) -> None:
+    def __init__(self, seed: int, *, keep_trace: bool = False, verbose: bool = False) -> None:
         self.seed = seed
         self.now = 0
         self.digest = seed
         self.executed = 0
-        self.tracing = tracing
-        """Keep every trace line, not only the last ones."""
-        self.trace: deque[tuple[Any, ...]] = deque(maxlen=None if tracing else TRACE_EVENTS_KEPT)
+        self.verbose = verbose
+        """Whether messages are worth a trace line as well."""
+        kept = None if keep_trace or verbose else TRACE_EVENTS_KEPT
+        self.trace: deque[tuple[Any, ...]] = deque(maxlen=kept)
         self._heap: list[tuple[int, int, Callable[..., None], tuple[Any, ...]]] = []
         self._scheduled = 0
 
@@ -40,18 +41,18 @@ class Kernel:
         """Return an independent random stream: drawing from one does not move another."""
         return Random(f"{self.seed}/{name}")  # noqa: S311  repeatable on purpose
 
-    def at(self, time: int, action: Callable[..., None], *args: Any) -> None:
+    def at(self, time: int, action: Callable[..., None], *args: object) -> None:
         """Run ``action(*args)`` at ``time`` (us), or now if that is past."""
         self._scheduled += 1
         heapq.heappush(self._heap, (max(time, self.now), self._scheduled, action, args))
 
-    def after(self, delay: int, action: Callable[..., None], *args: Any) -> None:
+    def after(self, delay: int, action: Callable[..., None], *args: object) -> None:
         """Run ``action(*args)`` in ``delay`` microseconds."""
         self._scheduled += 1
         heapq.heappush(self._heap, (self.now + delay, self._scheduled, action, args))
 
-    def note(self, *what: Any) -> None:
-        """Remember one line for people: shown when the run fails, or all with ``tracing``."""
+    def note(self, *what: object) -> None:
+        """Remember one line for people: the last ones are shown when the run fails."""
         self.trace.append((self.now, *what))
 
     def fold(self, value: int) -> None:

@@ -5,8 +5,10 @@ happens when it is granted. What the search proves is therefore independent of l
 ranks and of the ``LockModel``.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Iterable
 from typing import Any
+
+import msgspec
 
 from synaxis.effects import Refused
 from synaxis.ids import Sequence, SessionId
@@ -36,12 +38,13 @@ INITIAL: State = ((), 0)
 Decisions = dict[tuple[SessionId, Sequence], tuple[int, int, Any]]
 
 
-def sequential_lock(state: Any, operation: tuple[Any, ...]) -> Hashable | None:
+def sequential_lock(state: State, operation: tuple[Any, ...]) -> State | None:
     """Return the state after ``operation``, or None if its result is not legal here."""
-    return _STEPS[operation[0]](state, *operation[1:])
+    following: State | None = _STEPS[operation[0]](state, *operation[1:])
+    return following
 
 
-def _grant(state: State, session: int, exclusive: bool, token: int) -> State | None:  # noqa: FBT001
+def _grant(state: State, session: int, exclusive: bool, token: int) -> State | None:
     holders, highest = state
     if token <= highest:
         return _change_holds(state, session, token, 1)
@@ -59,7 +62,7 @@ def _change_holds(state: State, session: int, token: int, by: int) -> State | No
     return None
 
 
-def _release(state: State, session: int, token: int, changed: bool) -> State | None:  # noqa: FBT001
+def _release(state: State, session: int, token: int, changed: bool) -> State | None:
     following = _change_holds(state, session, token, -1)
     if changed:
         return following
@@ -70,7 +73,9 @@ def _refuse_attempt(state: State) -> State | None:
     return state if state[0] else None
 
 
-def _convert(state: State, session: int, token: int, new_token: int, exclusive: bool) -> State | None:  # noqa: FBT001
+def _convert(
+    state: State, session: int, token: int, new_token: int, exclusive: bool
+) -> State | None:
     holders, highest = state
     others = tuple(one for one in holders if one[0] != token)
     if len(others) == len(holders) or (exclusive and others):
@@ -114,22 +119,23 @@ def intervals_of(
     # Who waits for several names can stand at the head of one that is free: then an attempt is
     # refused although nobody holds it, which this sequential lock knows nothing of.
     alone = not any(
-        isinstance(one.request, Acquire) and len(one.request.names) > 1 and name in one.request.names
+        isinstance(one.request, Acquire)
+        and len(one.request.names) > 1
+        and name in one.request.names
         for one in operations
     )
+    translator = _Translator(name, decided)
     found: list[Interval] = []
-    tokens: dict[int, bool] = {}
     for one in operations:
-        body = one.body
-        if body is None and (one.session, one.sequence) in decided:
-            body = decided[one.session, one.sequence][2]
-        what = _meaning(name, one, body, tokens, decided)
+        what = translator.meaning(one)
         if what is not None and (alone or what[0] != "refuse_attempt"):
             found.append(Interval(what, one.called_us, one.returned_us))
     ended = {what.operation[1] for what in found if what.operation[0] in ("grant", "convert")}
-    for call in calls:
-        if call.kind == MachineCallKind.END_SESSION and call.session in ended:
-            found.append(Interval(("end", call.session), call.time_us, call.time_us))
+    found += [
+        Interval(("end", call.session), call.time_us, call.time_us)
+        for call in calls
+        if call.kind == MachineCallKind.END_SESSION and call.session in ended
+    ]
     return found
 
 
@@ -146,27 +152,54 @@ def prefix(intervals: list[Interval], count: int) -> list[Interval]:
     ]
 
 
-def _meaning(
-    name: str, one: Operation, body: Any, tokens: dict[int, bool], decided: Decisions
-) -> tuple[Any, ...] | None:
-    """Translate; ``tokens`` collects the grants of this lock, which releases only name by token."""
-    match one.request, body:
-        case Abandon(target), Done(changed=True):
-            granted = decided.get((one.session, target))
-            if granted is not None and getattr(granted[2], "token", None) in tokens:
-                return "release", one.session, granted[2].token, True
-        case Acquire() as acquire, Granted(token) if name in acquire.names:
-            if acquire.kind != LockKind.LOCK:
-                return None
-            tokens[token] = True
-            return "grant", one.session, acquire.mode == LockMode.EXCLUSIVE, token
-        case Acquire(names, 0, kind=LockKind.LOCK), Refused("lock_timeout") if names == (name,):
-            return ("refuse_attempt",)
-        case Convert(token, mode), Granted(new) if token in tokens:
-            tokens[new] = True
-            return "convert", one.session, token, new, mode == LockMode.EXCLUSIVE
-        case Release(token), done if token in tokens and body is not None:
-            return "release", one.session, token, done.changed
-        case DescribeLock(asked), LockInfo() as info if asked == name and not one.stale:
-            return "read", tuple(sorted(holder.token for holder in info.holders))
-    return None
+class _Translator:
+    """Says what requests and answers mean to one lock.
+
+    Collects its grants on the way, because releases name nothing but a token.
+    """
+
+    def __init__(self, name: str, decided: Decisions) -> None:
+        self._name = name
+        self._decided = decided
+        self._tokens: set[int] = set()
+
+    def meaning(self, one: Operation) -> tuple[Any, ...] | None:
+        """Return the operation of the sequential lock, or None if this is none of its business."""
+        body = one.body
+        if body is None:
+            known = self._decided.get((one.session, one.sequence))
+            body = known[2] if known is not None else None
+        match one.request:
+            case Acquire() as acquire:
+                return self._taking(one, acquire, body)
+            case DescribeLock(asked) if asked == self._name and isinstance(body, LockInfo):
+                tokens = tuple(sorted(holder.token for holder in body.holders))
+                return None if one.stale else ("read", tokens)
+            case _:
+                return self._changing(one, body)
+
+    def _taking(
+        self, one: Operation, acquire: Acquire, body: msgspec.Struct | None
+    ) -> tuple[Any, ...] | None:
+        if self._name not in acquire.names or acquire.kind != LockKind.LOCK:
+            return None
+        if isinstance(body, Granted):
+            self._tokens.add(body.token)
+            return "grant", one.session, acquire.mode == LockMode.EXCLUSIVE, body.token
+        refused = isinstance(body, Refused) and body.code == "lock_timeout"
+        return ("refuse_attempt",) if refused and acquire.wait_ms == 0 else None
+
+    def _changing(self, one: Operation, body: msgspec.Struct | None) -> tuple[Any, ...] | None:
+        match one.request, body:
+            case Convert(token, mode), Granted(new) if token in self._tokens:
+                self._tokens.add(new)
+                return "convert", one.session, token, new, mode == LockMode.EXCLUSIVE
+            case Release(token), Done(changed) if token in self._tokens:
+                return "release", one.session, token, changed
+            case Abandon(target), Done(changed=True):
+                granted = self._decided.get((one.session, target), (0, 0, None))[2]
+                if isinstance(granted, Granted) and granted.token in self._tokens:
+                    return "release", one.session, granted.token, True
+            case _:
+                pass
+        return None

@@ -35,6 +35,7 @@ from synaxis.simulation.history import HistoryViolation
 
 __all__ = ["Grant", "LockModel", "Outcome", "Wait"]
 
+_NEVER = LogTime(0)
 Key = tuple[LockKind, str]
 Request = tuple[SessionId, Sequence]
 Party = tuple[SessionId, int]
@@ -89,7 +90,7 @@ class _Resource:
     queue: list[Wait] = field(default_factory=list)
     permits: int = 1
     pinned: bool = False
-    delayed_until: LogTime = LogTime(0)
+    delayed_until: LogTime = _NEVER
 
 
 class LockModel:
@@ -204,6 +205,11 @@ class LockModel:
         self, wait: Wait, reply: msgspec.Struct | None, outcomes: list[Outcome]
     ) -> None:
         """Judge the immediate answer to an acquire or a conversion."""
+        if (wait.session, wait.sequence) in self._abandoned:
+            gone = isinstance(reply, Refused) and reply.code == "wait_abandoned"
+            self._require(gone, "executed after it was abandoned", wait)
+            self._coverage.hit("lock.abandoned_early")
+            return
         match reply:
             case Granted(token):
                 again = self._reentered(wait)
@@ -230,13 +236,12 @@ class LockModel:
         elif code == "deadlock":
             self._enqueue(wait)
             # One wait can close several circles; who else was sacrificed left before.
-            while any(body.code == "deadlock" for *_, body in outcomes if isinstance(body, Refused)):
+            while any(
+                body.code == "deadlock" for *_, body in outcomes if isinstance(body, Refused)
+            ):
                 self._judge_outcome(outcomes.pop(0), in_advance=False)
             self._judge_cycle(wait, reply)
             self._stop_waiting(wait)
-        elif code == "wait_abandoned":
-            known = (wait.session, wait.sequence) in self._abandoned
-            self._require(known, "abandoned by nobody", wait)
         else:
             self._require(code in ("limit_exceeded", "invalid_argument"), f"refused: {code}", wait)
 
@@ -273,7 +278,9 @@ class LockModel:
             resource.permits = permits
         self._touched[key] = None
 
-    def _release(self, session: SessionId, token: FencingToken, reply: msgspec.Struct | None) -> None:
+    def _release(
+        self, session: SessionId, token: FencingToken, reply: msgspec.Struct | None
+    ) -> None:
         grant = self.grants.get(token)
         held = grant is not None and grant.session == session
         self._require_done(reply, changed=held)
@@ -349,7 +356,9 @@ class LockModel:
         members = [(SessionId(int(one["session"], 16)), int(one["task"])) for one in cycle]
         self._require(victim.party in members, "the victim is not in its cycle", reply)
         for here, there in zip(members, members[1:] + members[:1], strict=True):
-            self._require(there in self._waits_for(here), f"{here} does not wait for {there}", reply)
+            self._require(
+                there in self._waits_for(here), f"{here} does not wait for {there}", reply
+            )
 
     # --- the table ---------------------------------------------------------------------------
 
@@ -555,7 +564,6 @@ class LockModel:
         right = isinstance(reply, Done) and reply.changed == changed
         self._require(right, f"should be answered Done(changed={changed}), was", reply)
 
-    def _require(self, holds: bool, rule: str, culprit: object) -> None:  # noqa: FBT001
+    def _require(self, holds: bool, rule: str, culprit: object) -> None:
         if not holds:
             raise HistoryViolation(f"{rule}: {culprit!r}")
-

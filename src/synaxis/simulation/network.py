@@ -17,8 +17,6 @@ __all__ = ["PARTITIONS", "LinkFaults", "Network", "partition_pairs"]
 Endpoint = Callable[[str, Any], None]
 Pair = tuple[str, str]
 
-PARTITIONS = ("split", "one_way", "bridge", "ring", "isolate", "full")
-
 
 @dataclass(slots=True)
 class LinkFaults:
@@ -39,39 +37,70 @@ def _blocked_both_ways(left: Sequence[str], right: Sequence[str]) -> set[Pair]:
     return pairs | {(b, a) for a, b in pairs}
 
 
-def partition_pairs(kind: str, nodes: Sequence[str], random: Random) -> set[Pair]:
-    """Return the directed pairs that a partition of this kind cuts.
+def _split(order: Sequence[str], random: Random) -> set[Pair]:
+    cut = random.randrange(1, len(order)) if len(order) > 1 else 0
+    return _blocked_both_ways(order[:cut], order[cut:])
 
-    ``split``: two halves, a random one without quorum. ``one_way``: a random node is heard by
-    nobody, or hears nobody. ``bridge``: two halves that share one node. ``ring``: everyone
-    reaches the next two neighbours only, in one direction or both. ``isolate``: one node alone.
-    ``full``: everyone alone.
+
+def _one_way(order: Sequence[str], random: Random) -> set[Pair]:
+    lone, rest = order[0], order[1:]
+    if random.random() < 0.5:
+        return {(lone, other) for other in rest}
+    return {(other, lone) for other in rest}
+
+
+def _bridge(order: Sequence[str], _: Random) -> set[Pair]:
+    middle = (len(order) + 1) // 2
+    return _blocked_both_ways(order[1:middle], order[middle:])
+
+
+def _ring(order: Sequence[str], random: Random) -> set[Pair]:
+    count = len(order)
+    # Three in a ring are all neighbours.
+    one_way = count <= 3 or random.random() < 0.5
+    return {
+        (a, b)
+        for i, a in enumerate(order)
+        for j, b in enumerate(order)
+        if i != j and (j - i) % count != 1 and (one_way or (i - j) % count != 1)
+    }
+
+
+def _isolate(order: Sequence[str], _: Random) -> set[Pair]:
+    return _blocked_both_ways(order[:1], order[1:])
+
+
+def _full(order: Sequence[str], _: Random) -> set[Pair]:
+    return {(a, b) for a in order for b in order if a != b}
+
+
+_SHAPES: dict[str, Callable[[Sequence[str], Random], set[Pair]]] = {
+    "split": _split,
+    "one_way": _one_way,
+    "bridge": _bridge,
+    "ring": _ring,
+    "isolate": _isolate,
+    "full": _full,
+}
+PARTITIONS = tuple(_SHAPES)
+"""``split``: two sides. ``one_way``: one node is heard by nobody, or hears nobody. ``bridge``: two
+sides that share one node. ``ring``: everyone reaches the neighbours only, in one direction or
+both. ``isolate``: one node alone. ``full``: everyone alone."""
+
+
+def partition_pairs(
+    kind: str, nodes: Sequence[str], random: Random, lone: str | None = None
+) -> set[Pair]:
+    """Return the directed pairs that a partition of this kind cuts; ``lone`` gets the worst of it.
+
+    The order of nodes is random otherwise.
     """
     order = list(nodes)
     random.shuffle(order)
-    count = len(order)
-    if kind == "split":
-        cut = random.randrange(1, count) if count > 1 else 0
-        return _blocked_both_ways(order[:cut], order[cut:])
-    if kind == "one_way":
-        lone, rest = order[0], order[1:]
-        if random.random() < 0.5:
-            return {(lone, other) for other in rest}
-        return {(other, lone) for other in rest}
-    if kind == "bridge":
-        middle = (count + 1) // 2
-        return _blocked_both_ways(order[1:middle], order[middle:])
-    if kind == "ring":
-        one_way = count <= 3 or random.random() < 0.5  # three in a ring are all neighbours
-        return {
-            (a, b)
-            for i, a in enumerate(order)
-            for j, b in enumerate(order)
-            if i != j and (j - i) % count != 1 and (one_way or (i - j) % count != 1)
-        }
-    if kind == "isolate":
-        return _blocked_both_ways(order[:1], order[1:])
-    return {(a, b) for a in order for b in order if a != b}
+    if lone in order:
+        order.remove(lone)
+        order.insert(0, lone)
+    return _SHAPES[kind](order, random)
 
 
 class Network:
@@ -119,7 +148,7 @@ class Network:
         """Return whether a partition blocks this direction."""
         return (sender, receiver) in self._cut
 
-    def send(self, sender: str, receiver: str, message: Any) -> None:
+    def send(self, sender: str, receiver: str, message: object) -> None:
         """Put ``message`` on the link; it arrives later, twice, out of order or never."""
         self.sent += 1
         faults = self.faults
@@ -136,7 +165,7 @@ class Network:
             self._coverage.hit("network.duplicated")
             self._carry(pair, message)
 
-    def _carry(self, pair: Pair, message: Any) -> None:
+    def _carry(self, pair: Pair, message: object) -> None:
         faults = self.faults
         random = self._random
         spread = faults.delay_max - faults.delay_min
@@ -156,7 +185,7 @@ class Network:
             self._last[pair] = time
         self._kernel.at(time, self._deliver, pair, message)
 
-    def _deliver(self, pair: Pair, message: Any) -> None:
+    def _deliver(self, pair: Pair, message: object) -> None:
         endpoint = self._endpoints.get(pair[1])
         if endpoint is not None:
             self.delivered += 1

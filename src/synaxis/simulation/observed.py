@@ -9,7 +9,7 @@ from synaxis.consensus.raft.machine import Raft
 from synaxis.consensus.replica import Replica
 from synaxis.consensus.sessions import CachedReply
 from synaxis.effects import Effects, Entry, Outcome, Snapshot
-from synaxis.ids import LogTime, Sequence, SessionId
+from synaxis.ids import LogIndex, LogTime, Sequence, SessionId
 from synaxis.locks.machine import LockMachine
 from synaxis.simulation.history import MachineCall, MachineCallKind
 from synaxis.simulation.invariants import STATE_CHECK_INTERVAL, Monitor
@@ -93,14 +93,25 @@ class ObservedMachine(LockMachine):
 
 
 class ObservedRaft(Raft):
-    """Reports what it hands out as committed."""
+    """Reports what it commits and hands out."""
 
     monitor: Monitor
     node: str
+    commit_seen = LogIndex(0)
+
+    @property
+    def quarantined(self) -> bool:
+        """Whether this node may lack what it once acknowledged."""
+        return self._state.is_damaged
 
     def take_effects(self) -> Effects:
         """Drain and report."""
         effects = super().take_effects()
+        log = self._state.log
+        if log.commit_index > self.commit_seen:
+            self.commit_seen = log.commit_index
+            if self.leading is not None:
+                self.monitor.counted(self.node, self.leading, log.term_at(log.commit_index))
         for entry in effects.apply:
             self.monitor.committed(self.node, entry, self)
         return effects

@@ -18,7 +18,7 @@ from synaxis.consensus.raft.config import RaftConfig
 from synaxis.consensus.replica_config import ReplicaConfig
 from synaxis.effects import Effects, Members, Persist, Reply, refusal
 from synaxis.errors import StorageError, SynaxisError
-from synaxis.ids import GroupId, Instant, NodeId
+from synaxis.ids import GroupId, Instant, NodeId, Term
 from synaxis.locks.limits import LockLimits
 from synaxis.ports import RecoveredGroup
 from synaxis.simulation.client import Ask, AskKind, Told
@@ -40,8 +40,10 @@ CLUSTER_ID = "simulated"
 TICK_MIN_US = 2 * MICROSECONDS_PER_MILLISECOND
 WRITE_MAX_US = 3_000 * MICROSECONDS_PER_MILLISECOND
 FUSE_OPERATIONS_MAX = 8
-INVARIANTS_CHECK_INTERVAL = 16
+INVARIANTS_CHECK_INTERVAL = 64
 """Turns between two calls of ``check_invariants``, which look at everything."""
+LOG_CHECK_INTERVAL = 8 * INVARIANTS_CHECK_INTERVAL
+"""The same for the log, which is longer than everything else."""
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(Envelope)
@@ -114,9 +116,7 @@ class SimulatedNode:
         self.paused_until = 0
         self.clock.reboot(self.random)
         try:
-            wal, groups = WriteAheadLog.open(
-                self.disk, CLUSTER_ID, self.id, self.around.config.wal
-            )
+            wal, groups = WriteAheadLog.open(self.disk, CLUSTER_ID, self.id, self.around.config.wal)
         except PowerLost:
             self.disk.crash()
             self._plan_restart()
@@ -146,7 +146,7 @@ class SimulatedNode:
         self._writing: list[Persist] = []
         self._marked = False
         self._turns = 0
-        self._led = None
+        self._led: Term | None = None
         self._timer_at: int | None = None
         self._timer_serial = 0
         self.running = True
@@ -167,6 +167,22 @@ class SimulatedNode:
         if self._writing and self.random.random() < 0.7:
             self._die_writing()
         self._end(power=power)
+
+    def stop(self) -> None:
+        """Stop the process in order, as at SIGTERM: the log is sealed."""
+        if self.running and not self.paused:
+            try:
+                self._wal.close()
+            except PowerLost:
+                self._end(power=True)
+                self._plan_restart()
+            else:
+                self._end(power=False)
+
+    def lose_power_while_writing(self) -> None:
+        """Lose power at some step of the next write to the disk; the restart follows by itself."""
+        if self.running:
+            self.disk.light_fuse(self.random.randrange(FUSE_OPERATIONS_MAX))
 
     def _die_writing(self) -> None:
         self.disk.light_fuse(self.random.randrange(FUSE_OPERATIONS_MAX))
@@ -235,12 +251,14 @@ class SimulatedNode:
             action(self.replica, self.clock.now())
             self._mark()
 
-    def _receive(self, sender: str, message: Any) -> None:
+    def _receive(self, sender: str, message: msgspec.Struct) -> None:
         if self.paused:
             self._inbox.append((sender, message))
             return
         replica = self.replica
         assert replica is not None
+        if self.kernel.verbose and type(message) is Ask:
+            self.kernel.note(sender, "->", self.id, message)
         if type(message) is Ask:
             self._serve(replica, sender, message)
         else:
@@ -289,6 +307,7 @@ class SimulatedNode:
         self._turns += 1
         if self._turns % INVARIANTS_CHECK_INTERVAL == 0:
             replica.check_invariants()
+        if self._turns % LOG_CHECK_INTERVAL == 1:
             log.check_invariants()
         self._arm(replica.deadline())
 
@@ -328,13 +347,18 @@ class SimulatedNode:
         client, number = reply.handle
         position = self.machine.answers.get(id(reply.body), -1)
         told = Told(number, reply.index, reply.rank, reply.body, position)
+        if self.kernel.verbose:
+            self.kernel.note(self.id, "->", client, told)
         self.around.network.send(self.id, client, told)
 
-    def _send(self, target: NodeId, message: Any) -> None:
+    def _send(self, target: NodeId, message: msgspec.Struct) -> None:
         around = self.around
         around.monitor.sent(self.id, target, message)
+        if self.kernel.verbose:
+            self.kernel.note(self.id, "->", target, message)
         if around.config.encode:
-            message = _DECODER.decode(_ENCODER.encode(Envelope(GROUP, message))).message
+            envelope = Envelope(GROUP, message)  # type: ignore[arg-type]  # only Raft speaks here
+            message = _DECODER.decode(_ENCODER.encode(envelope)).message
         around.network.send(self.id, target, message)
 
     # --- the disk ---------------------------------------------------------------------------

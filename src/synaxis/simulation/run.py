@@ -7,12 +7,12 @@ history is checked.
 """
 
 import traceback
-from collections.abc import Iterable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from time import process_time
-from typing import Any
 
 from synaxis.simulation import lock_history, witness
 from synaxis.simulation.cluster import Cluster, draw_shape
@@ -24,14 +24,20 @@ from synaxis.simulation.kernel import MICROSECONDS_PER_SECOND as SECOND
 from synaxis.simulation.kernel import Kernel
 from synaxis.simulation.wgl import Verdict, check
 
-__all__ = ["RunResult", "run_seed", "run_seeds"]
+__all__ = ["SECONDS_DEFAULT", "RunResult", "run_seed", "run_seeds", "totals"]
 
+SECONDS_DEFAULT = 60.0
+"""Virtual length of the phase with faults."""
 LEADER_WITHIN_S = 8
 # A write that is under way when the disks heal may take another 3 s.
 PROGRESS_WITHIN_S = 20
 FINISH_WITHIN_S = 40
 CONVERGE_WITHIN_S = 20
 TRACE_LINES_SHOWN = 40
+_RULES: dict[type[BaseException], str] = {
+    HistoryViolation: "history",
+    AssertionError: "an assertion of the machines",
+}
 WGL_OPERATIONS_MAX = 2_000
 """Operations of one lock that are searched; longer histories are checked up to there."""
 
@@ -41,6 +47,7 @@ class RunResult:
     """What became of a seed."""
 
     seed: int
+    seconds: float = SECONDS_DEFAULT
     failure: str | None = None
     """Name of the broken rule."""
     message: str = ""
@@ -80,11 +87,13 @@ class Run:
 
     # --- liveness --------------------------------------------------------------------------
 
-    def _within(self, seconds: float, rule: str, reached: Any) -> None:
+    def _within(self, seconds: float, rule: str, reached: Callable[[], bool]) -> None:
         limit = self.kernel.now + int(seconds * SECOND)
         while not reached():
             if self.kernel.now >= limit:
-                raise InvariantViolation("liveness", f"{rule}: not within {seconds} virtual seconds")
+                raise InvariantViolation(
+                    "liveness", f"{rule}: not within {seconds} virtual seconds"
+                )
             self.kernel.run_until(min(limit, self.kernel.now + SECOND // 4))
 
     def _demand_progress(self) -> None:
@@ -156,28 +165,35 @@ class Run:
 
 
 def run_seed(
-    seed: int, seconds: float = 60.0, *, tracing: bool = False, mix: FaultMix | None = None
+    seed: int,
+    seconds: float = SECONDS_DEFAULT,
+    *,
+    keep_trace: bool = False,
+    verbose: bool = False,
+    mix: FaultMix | None = None,
 ) -> RunResult:
     """Run one seed to its verdict; never raises for a broken rule.
 
     Args:
         seed: everything else follows from it.
         seconds: virtual length of the phase with faults.
-        tracing: keep the whole trace.
+        keep_trace: return the whole trace, not only the end of a failure.
+        verbose: trace messages too.
         mix: faults to use in place of the drawn ones.
     """
     started = process_time()
-    kernel = Kernel(seed, tracing=tracing)
+    kernel = Kernel(seed, keep_trace=keep_trace, verbose=verbose)
     run = Run(kernel, seconds, mix)
-    result = RunResult(seed, mix=run.mix.describe())
+    result = RunResult(seed, seconds, mix=run.mix.describe())
     try:
         run.execute()
     except Exception as error:  # noqa: BLE001  whatever a machine raises is a finding
-        result.failure = getattr(error, "invariant", type(error).__name__)
+        result.failure = getattr(error, "invariant", _RULES.get(type(error), type(error).__name__))
         result.message = _explain(error)
-    lines = kernel.trace if tracing else list(kernel.trace)[-TRACE_LINES_SHOWN:]
-    if tracing or result.failure is not None:
-        result.trace = [_line(*entry) for entry in lines]
+    if keep_trace:
+        result.trace = [_line(*entry) for entry in kernel.trace]
+    elif result.failure is not None:
+        result.trace = [_line(*entry) for entry in list(kernel.trace)[-TRACE_LINES_SHOWN:]]
     result.digest = kernel.digest
     result.virtual_s = kernel.now / SECOND
     result.cpu_s = process_time() - started
@@ -189,24 +205,36 @@ def run_seed(
 
 
 def _explain(error: Exception) -> str:
-    if isinstance(error, InvariantViolation | HistoryViolation):
+    if isinstance(error, InvariantViolation):
+        return str(error).removeprefix(f"{error.invariant}: ")
+    if isinstance(error, HistoryViolation):
         return str(error)
-    return "".join(traceback.format_exception(error)[-4:])
+    summary = traceback.format_exception_only(error)[-1].strip()
+    where = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{summary} in {where.name}\n" + "".join(traceback.format_tb(error.__traceback__)[-4:])
 
 
-def _line(time: int, *what: Any) -> str:
+def _line(time: int, *what: object) -> str:
     return f"{time / SECOND:12.6f}  {' '.join(str(item) for item in what)}"
 
 
 def run_seeds(seeds: Iterable[int], seconds: float, jobs: int) -> Iterator[RunResult]:
-    """Run many seeds, in order of seeds."""
+    """Run many seeds, in order; ``seeds`` may be endless and is read as results are taken."""
     if jobs <= 1:
         for seed in seeds:
             yield run_seed(seed, seconds)
         return
-    listed = list(seeds)
+    pending: deque[Future[RunResult]] = deque()
     with ProcessPoolExecutor(jobs) as pool:
-        yield from pool.map(run_seed, listed, [seconds] * len(listed), chunksize=1)
+        try:
+            for seed in seeds:
+                pending.append(pool.submit(run_seed, seed, seconds))
+                if len(pending) > 4 * jobs:
+                    yield pending.popleft().result()
+            while pending:
+                yield pending.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def totals(results: Iterable[RunResult]) -> Coverage:

@@ -9,6 +9,7 @@ another order would exist. O(n log n).
 """
 
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -52,7 +53,9 @@ def check_real_time(operations: Iterable[Operation]) -> None:
                 latest = ended
         # A question has no place of its own between commands: its index alone counts.
         if latest is not None and one.index < latest.index:
-            raise HistoryViolation(f"older than what was already answered: {one!r} after {latest!r}")
+            raise HistoryViolation(
+                f"older than what was already answered: {one!r} after {latest!r}"
+            )
         if latest is not None and one.sequence and latest.sequence and _place(one) < _place(latest):
             raise HistoryViolation(f"out of order: {one!r} after {latest!r}")
 
@@ -87,11 +90,13 @@ def check_order(operations: Iterable[Operation], decided: Decisions) -> None:
     placed = [
         (decided[one.session, one.sequence][1], _place(one), one)
         for one in operations
-        if one.returned_us is not None and (one.session, one.sequence) in decided and one.index > 0
+        if one.returned_us is not None
+        and (one.session, one.sequence) in decided
+        and one.index > 0
         and one.body == decided[one.session, one.sequence][2]
     ]
     placed.sort(key=lambda item: item[:2])
-    for (position, place, one), (later, next_place, other) in zip(placed, placed[1:], strict=False):
+    for (position, place, one), (later, next_place, other) in pairwise(placed):
         wrong = next_place <= place if later > position else next_place == place
         if wrong and one is not other:
             raise HistoryViolation(f"places disagree with decisions: {one!r} and {other!r}")

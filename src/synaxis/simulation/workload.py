@@ -6,10 +6,8 @@ Names that begin with ``plain`` see only what the sequential lock of ``lock_hist
 """
 
 from random import Random
-from typing import Any
 
 from synaxis.effects import Refused
-from synaxis.ids import FencingToken
 from synaxis.locks.commands import (
     Abandon,
     Acquire,
@@ -45,6 +43,7 @@ ACTIONS: tuple[tuple[str, int], ...] = (
     ("resize", 1),
 )
 
+READER_INTERVAL_MAX = 200_000
 WAIT_CHOICES_MS = (-1, -1, 150, 600, 2_000)
 
 
@@ -76,6 +75,15 @@ class LockWorkload:
                 yield from getattr(self, f"_{name}")(client)
         yield from client.close_session()
 
+    def reader_script(self, client: Client) -> Script:
+        """Return the life of a client that only asks, all the time and any node.
+
+        It is the one who notices a leader that does not know that it was replaced.
+        """
+        while not self.stopping:
+            yield 1 + int(client.random.random() * READER_INTERVAL_MAX)
+            yield client.ask(DescribeLock(client.random.choice(self.plain)), anywhere=True)
+
     # --- pieces --------------------------------------------------------------------------------
 
     def _hold(self, client: Client) -> int:
@@ -84,13 +92,13 @@ class LockWorkload:
     def _wait_ms(self, client: Client) -> int:
         return client.random.choice(WAIT_CHOICES_MS)
 
-    def _release(self, client: Client, grant: Any) -> Script:
+    def _release(self, client: Client, grant: object) -> Script:
         if isinstance(grant, Granted) and client.has_session:
             done = yield client.submit(Release(grant.token))
             return done
         return None
 
-    def _hold_and_release(self, client: Client, grant: Any) -> Script:
+    def _hold_and_release(self, client: Client, grant: object) -> Script:
         if isinstance(grant, Granted):
             yield self._hold(client)
         yield from self._release(client, grant)
@@ -126,7 +134,7 @@ class LockWorkload:
         upgraded = yield client.submit(convert)
         held = upgraded if isinstance(upgraded, Granted) else shared
         yield self._hold(client) // 2
-        if isinstance(upgraded, Granted) and client.has_session and client.random.random() < 0.5:
+        if held is upgraded and client.random.random() < 0.5 and client.has_session:
             down = yield client.submit(Convert(held.token, LockMode.SHARED))
             held = down if isinstance(down, Granted) else held
         yield from self._hold_and_release(client, held)
@@ -185,7 +193,7 @@ class LockWorkload:
         if not waiting.answered:
             grant = yield waiting
         done = yield from self._release(client, grant)
-        if isinstance(done, Done) and not done.changed:
+        if done == Done(changed=False):
             client.coverage.hit("client.abandoned_grant")
 
     def _limited_hold(self, client: Client) -> Script:
@@ -223,8 +231,3 @@ class LockWorkload:
     def _stale_read(self, client: Client) -> Script:
         client.coverage.hit("client.stale_read")
         yield client.ask(DescribeLock(client.random.choice(self.plain)), stale=True)
-
-
-def token_of(body: object) -> FencingToken | None:
-    """Return the token of a grant."""
-    return body.token if isinstance(body, Granted) else None

@@ -119,7 +119,11 @@ def test_a_stale_read_after_the_write_returned_is_refuted():
 
 
 def test_an_unanswered_write_may_happen_late_or_never():
-    late = [Interval(("write", 1), 0, None), Interval(("read", 0), 2, 3), Interval(("read", 1), 4, 5)]
+    late = [
+        Interval(("write", 1), 0, None),
+        Interval(("read", 0), 2, 3),
+        Interval(("read", 1), 4, 5),
+    ]
     never = [Interval(("write", 1), 0, None), Interval(("read", 0), 2, 3)]
     back = [*late, Interval(("read", 0), 6, 7)]
     assert check(late, 0, register) is Verdict.LINEARIZABLE

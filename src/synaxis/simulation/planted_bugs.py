@@ -1,0 +1,13 @@
+"""Bugs that the simulator must find: if it misses one, it would miss the real one too.
+
+``python -m synaxis.simulation planted-bugs`` plants each in turn and prints the seed that found it
+and the rule that was broken. A bug that survives ``SEEDS_MAX`` seeds fails the command.
+"""
+
+from synaxis.simulation import planted_in_consensus, planted_in_locks
+from synaxis.simulation.planting import BUGS, SEEDS_MAX, PlantedBug, hunt
+
+__all__ = ["BUGS", "SEEDS_MAX", "PlantedBug", "hunt"]
+
+CATALOGUES = (planted_in_consensus, planted_in_locks)
+"""Importing them fills ``BUGS``."""
