@@ -1,0 +1,97 @@
+"""Whole clusters survive what their seeds do to them, and a seed always tells the same story."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from synaxis.simulation.coverage import EXPECTED, Coverage, missing
+from synaxis.simulation.faults import FaultMix
+from synaxis.simulation.run import run_seed, run_seeds
+
+FOUND_SEEDS = Path(__file__).with_name("seeds.txt")
+ONE_RUN = (
+    "from synaxis.simulation.run import run_seed\n"
+    "result = run_seed({seed}, {seconds})\n"
+    "print(result.failure, result.digest, result.events, result.operations)"
+)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(1, 9))
+def test_a_cluster_keeps_its_promises_under_the_faults_of_its_seed(seed):
+    result = run_seed(seed, 6.0)
+    assert result.failure is None, result.message
+    assert result.operations > 20
+
+
+@pytest.mark.slow
+def test_a_calm_cluster_gets_a_lot_done():
+    result = run_seed(1, 6.0, mix=FaultMix())
+    assert result.failure is None, result.message
+    assert result.operations > 200
+    assert result.searched > 100
+    assert result.coverage["raft.elected"] == 1
+
+
+def found_seeds():
+    lines = FOUND_SEEDS.read_text().splitlines()
+    for line in lines:
+        if line and not line.startswith("#"):
+            seed, seconds, cause = line.split(maxsplit=2)
+            yield pytest.param(int(seed), float(seconds), id=f"seed {seed}: {cause[:40]}")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("seed", "seconds"), list(found_seeds()))
+def test_a_seed_that_once_found_a_bug_passes_now(seed, seconds):
+    result = run_seed(seed, seconds)
+    assert result.failure is None, result.message
+
+
+@pytest.mark.slow
+def test_the_same_seed_tells_the_same_story_twice():
+    first, second = run_seed(21, 4.0), run_seed(21, 4.0)
+    assert first.digest == second.digest
+    assert first.coverage == second.coverage
+    assert first.digest != run_seed(22, 4.0).digest
+
+
+@pytest.mark.slow
+def test_tracing_a_run_does_not_change_it():
+    quiet = run_seed(23, 4.0)
+    loud = run_seed(23, 4.0, keep_trace=True, verbose=True)
+    assert quiet.digest == loud.digest
+    assert len(loud.trace) > 1_000
+
+
+@pytest.mark.slow
+def test_no_hash_seed_changes_the_story():
+    stories = {
+        subprocess.run(
+            [sys.executable, "-c", ONE_RUN.format(seed=24, seconds=3)],
+            env={"PYTHONHASHSEED": hash_seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for hash_seed in ("0", "1", "4711")
+    }
+    assert len(stories) == 1
+    assert stories.pop().startswith("None ")
+
+
+@pytest.mark.slow
+def test_processes_work_on_seeds_side_by_side_and_answer_in_order():
+    results = list(run_seeds(range(31, 36), 1.0, jobs=2))
+    assert [result.seed for result in results] == [31, 32, 33, 34, 35]
+    assert results[2].digest == run_seed(33, 1.0).digest
+
+
+@pytest.mark.slow
+def test_a_dozen_seeds_see_most_kinds_of_fault():
+    counts = Coverage()
+    for seed in range(41, 53):
+        counts.merge(run_seed(seed, 5.0).coverage)
+    assert len(missing(counts)) < len(EXPECTED) // 3

@@ -1,0 +1,200 @@
+"""The history checkers accept what a real cluster did, and refuse it after any forgery."""
+
+from copy import deepcopy
+from dataclasses import replace
+from random import Random
+
+import msgspec
+import pytest
+
+from synaxis.locks.commands import Done, Granted, Holder, LockInfo, LockMode
+from synaxis.simulation import lock_history, witness
+from synaxis.simulation.coverage import Coverage
+from synaxis.simulation.faults import FaultMix
+from synaxis.simulation.history import HistoryViolation
+from synaxis.simulation.kernel import Kernel
+from synaxis.simulation.run import Run
+from synaxis.simulation.wgl import Verdict, check
+
+
+class History:
+    """What one run left behind."""
+
+    def __init__(self, operations, calls, decided, names):
+        self.operations = operations
+        self.calls = calls
+        self.decided = decided
+        self.names = names
+
+    def copy(self):
+        return History(
+            deepcopy(self.operations), deepcopy(self.calls), dict(self.decided), self.names
+        )
+
+    def check(self):
+        witness.check_real_time(self.operations)
+        witness.check_answers(self.operations, self.decided)
+        witness.check_order(self.operations, self.decided)
+        witness.replay(self.calls, self.operations, Coverage())
+
+    def search(self):
+        return [
+            check(
+                lock_history.intervals_of(name, self.operations, self.calls, self.decided),
+                lock_history.INITIAL,
+                lock_history.sequential_lock,
+            )
+            for name in self.names
+        ]
+
+    def having(self, *kinds):
+        return [o for o in self.operations if o.returned_us and isinstance(o.body, kinds)]
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    run = Run(Kernel(3), 6.0, FaultMix())
+    run.execute()
+    cluster = run.cluster
+    monitor = cluster.monitor
+    return History(cluster.history, monitor.calls, monitor.decided, cluster.workload.plain)
+
+
+@pytest.fixture
+def history(recorded):
+    copy = recorded.copy()
+    copy.check()
+    assert len(copy.having(Granted)) > 30
+    return copy
+
+
+def refused(history):
+    try:
+        history.check()
+    except HistoryViolation:
+        return True
+    return Verdict.NOT_LINEARIZABLE in history.search()
+
+
+def test_the_search_accepts_what_the_witness_accepts(history):
+    assert set(history.search()) == {Verdict.LINEARIZABLE}
+
+
+def test_a_token_that_was_changed_on_the_way_is_noticed(history):
+    random = Random(1)  # noqa: S311  # repeatable
+    for victim in random.sample(history.having(Granted), 10):
+        true = victim.body
+        victim.body = msgspec.structs.replace(true, token=true.token + 1)
+        with pytest.raises(HistoryViolation):
+            history.check()
+        victim.body = true
+
+
+def test_an_answer_from_before_the_question_is_noticed(history):
+    random = Random(2)  # noqa: S311  # repeatable
+    late = [
+        o
+        for o in history.having(Granted, Done, LockInfo)
+        if o.called_us > 2_000_000 and not o.stale
+    ]
+    for victim in random.sample(late, 10):
+        true = victim.index
+        victim.index = 2
+        with pytest.raises(HistoryViolation):
+            history.check()
+        victim.index = true
+
+
+def test_two_answers_with_one_place_are_noticed(history):
+    first, second = history.having(Granted)[:2]
+    second.index, second.rank = first.index, first.rank
+    with pytest.raises(HistoryViolation):
+        history.check()
+
+
+def test_a_grant_nobody_decided_is_noticed(history):
+    victim = history.having(Granted)[5]
+    del history.decided[victim.session, victim.sequence]
+    with pytest.raises(HistoryViolation, match="decided was None"):
+        history.check()
+
+
+def test_a_reader_who_is_told_a_wrong_holder_is_noticed(history):
+    reads = [o for o in history.having(LockInfo) if o.body.holders and not o.stale]
+    searched = 0
+    for victim in reads[:20]:
+        true = victim.body
+        victim.body = msgspec.structs.replace(true, holders=(), waiters=())
+        with pytest.raises(HistoryViolation, match="a reader was told"):
+            history.check()
+        searched += Verdict.NOT_LINEARIZABLE in history.search()
+        victim.body = true
+    # Some of these lies are only about order among concurrent requests, which is free.
+    assert searched >= len(reads) // 2 > 2
+
+
+def test_a_reader_who_sees_a_holder_that_never_was_is_noticed(history):
+    free = [o for o in history.having(LockInfo) if not o.body.holders and not o.stale]
+    ghost = Holder(1, 7, LockMode.EXCLUSIVE, 0, 1, 1, None, b"")
+    free[0].body = msgspec.structs.replace(free[0].body, holders=(ghost,))
+    assert Verdict.NOT_LINEARIZABLE in history.search()
+    with pytest.raises(HistoryViolation):
+        history.check()
+
+
+def test_a_lost_release_is_noticed_by_the_model(history):
+    places = [
+        at for at, call in enumerate(history.calls) if type(call.command).__name__ == "Release"
+    ]
+    noticed = 0
+    for place in places[:12]:
+        forged = history.copy()
+        del forged.calls[place]
+        for one in forged.operations:
+            one.position = -1
+        noticed += refused(forged)
+    assert noticed >= 10
+
+
+def test_forged_histories_are_refused_whatever_was_forged(history):
+    """Every mutation below lies about the lock, so none may pass both checkers."""
+    random = Random(4)  # noqa: S311  # repeatable
+    missed = []
+    for number in range(150):
+        forged = History(
+            [replace(one) for one in history.operations],
+            history.calls,
+            history.decided,
+            history.names,
+        )
+        what = _forge(forged, random)
+        if what is not None and not refused(forged):
+            missed.append((number, what))
+    assert missed == []
+
+
+def _forge(history, random):
+    """Lie once; return what was done."""
+    kind = random.choice(("token", "changed", "index", "body", "rank"))
+    if kind == "token":
+        victim = random.choice(history.having(Granted))
+        victim.body = msgspec.structs.replace(victim.body, token=victim.body.token ^ 1)
+    elif kind == "changed":
+        victim = random.choice(history.having(Done))
+        victim.body = msgspec.structs.replace(victim.body, changed=not victim.body.changed)
+    elif kind == "index":
+        late = [o for o in history.having(Granted, Done) if o.called_us > 1_500_000]
+        victim = random.choice(late)
+        victim.index = 1 + random.randrange(3)
+    elif kind == "body":
+        one, other = random.sample(history.having(Granted), 2)
+        one.body, other.body = other.body, one.body
+        if one.body == other.body:
+            return None
+        victim = one
+    else:
+        one, other = random.sample(history.having(Granted, Done), 2)
+        one.index, other.index = other.index, one.index
+        one.rank, other.rank = other.rank, one.rank
+        victim = one
+    return kind, victim
