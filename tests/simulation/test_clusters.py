@@ -2,7 +2,9 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,14 +22,14 @@ ONE_RUN = (
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(1, 9))
-def test_a_cluster_keeps_its_promises_under_the_faults_of_its_seed(seed):
+def test_a_cluster_keeps_its_promises_under_the_faults_of_its_seed(seed: int) -> None:
     result = run_seed(seed, 6.0)
     assert result.failure is None, result.message
     assert result.operations > 20
 
 
 @pytest.mark.slow
-def test_a_calm_cluster_gets_a_lot_done():
+def test_a_calm_cluster_gets_a_lot_done() -> None:
     result = run_seed(1, 6.0, mix=FaultMix())
     assert result.failure is None, result.message
     assert result.operations > 200
@@ -35,7 +37,7 @@ def test_a_calm_cluster_gets_a_lot_done():
     assert result.coverage["raft.elected"] == 1
 
 
-def found_seeds():
+def found_seeds() -> Iterator[Any]:
     lines = FOUND_SEEDS.read_text().splitlines()
     for line in lines:
         if line and not line.startswith("#"):
@@ -45,13 +47,13 @@ def found_seeds():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("seed", "seconds"), list(found_seeds()))
-def test_a_seed_that_once_found_a_bug_passes_now(seed, seconds):
+def test_a_seed_that_once_found_a_bug_passes_now(seed: int, seconds: float) -> None:
     result = run_seed(seed, seconds)
     assert result.failure is None, result.message
 
 
 @pytest.mark.slow
-def test_the_same_seed_tells_the_same_story_twice():
+def test_the_same_seed_tells_the_same_story_twice() -> None:
     first, second = run_seed(21, 4.0), run_seed(21, 4.0)
     assert first.digest == second.digest
     assert first.coverage == second.coverage
@@ -59,7 +61,7 @@ def test_the_same_seed_tells_the_same_story_twice():
 
 
 @pytest.mark.slow
-def test_tracing_a_run_does_not_change_it():
+def test_tracing_a_run_does_not_change_it() -> None:
     quiet = run_seed(23, 4.0)
     loud = run_seed(23, 4.0, keep_trace=True, verbose=True)
     assert quiet.digest == loud.digest
@@ -67,7 +69,7 @@ def test_tracing_a_run_does_not_change_it():
 
 
 @pytest.mark.slow
-def test_no_hash_seed_changes_the_story():
+def test_no_hash_seed_changes_the_story() -> None:
     stories = {
         subprocess.run(
             [sys.executable, "-c", ONE_RUN.format(seed=24, seconds=3)],
@@ -83,14 +85,14 @@ def test_no_hash_seed_changes_the_story():
 
 
 @pytest.mark.slow
-def test_processes_work_on_seeds_side_by_side_and_answer_in_order():
+def test_processes_work_on_seeds_side_by_side_and_answer_in_order() -> None:
     results = list(run_seeds(range(31, 36), 1.0, jobs=2))
     assert [result.seed for result in results] == [31, 32, 33, 34, 35]
     assert results[2].digest == run_seed(33, 1.0).digest
 
 
 @pytest.mark.slow
-def test_a_dozen_seeds_see_most_kinds_of_fault():
+def test_a_dozen_seeds_see_most_kinds_of_fault() -> None:
     counts = Coverage()
     for seed in range(41, 53):
         counts.merge(run_seed(seed, 5.0).coverage)

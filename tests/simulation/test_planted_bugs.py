@@ -24,19 +24,19 @@ QUICK = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "rule"), QUICK.items())
-def test_a_planted_bug_breaks_the_rule_it_is_about(name, rule):
+def test_a_planted_bug_breaks_the_rule_it_is_about(name: str, rule: str) -> None:
     found = hunt(BUGS[name], seeds=12)
     assert found is not None
     assert found.failure == rule, found.message
 
 
-def test_there_are_enough_bugs_and_each_says_what_it_is():
+def test_there_are_enough_bugs_and_each_says_what_it_is() -> None:
     assert len(BUGS) >= 20
     assert len({bug.description for bug in BUGS.values()}) == len(BUGS)
 
 
 @pytest.mark.parametrize("name", BUGS)
-def test_a_bug_is_gone_when_its_run_is_over(name):
+def test_a_bug_is_gone_when_its_run_is_over(name: str) -> None:
     patches = BUGS[name].patches()
     before = [vars(owner)[attribute] for owner, attribute, _ in patches]
     with BUGS[name].plant():
@@ -47,7 +47,7 @@ def test_a_bug_is_gone_when_its_run_is_over(name):
 
 
 @pytest.mark.slow
-def test_a_healthy_cluster_passes_under_the_faults_of_a_planted_bug():
+def test_a_healthy_cluster_passes_under_the_faults_of_a_planted_bug() -> None:
     bug = BUGS["match-is-log-length"]
     for seed in (1, 2, 3):
         result = run_seed(seed, 5.0, mix=bug.mix_for(seed))
@@ -55,7 +55,9 @@ def test_a_healthy_cluster_passes_under_the_faults_of_a_planted_bug():
 
 
 @pytest.mark.slow
-def test_the_command_tells_the_seed_and_the_rule_and_fails_if_a_bug_survives(capsys):
+def test_the_command_tells_the_seed_and_the_rule_and_fails_if_a_bug_survives(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert main(["planted-bugs", "keep-alive-does-nothing", "--seeds", "5"]) == 0
     printed = capsys.readouterr().out
     assert "seed 1: no early expiry" in printed
@@ -65,7 +67,9 @@ def test_the_command_tells_the_seed_and_the_rule_and_fails_if_a_bug_survives(cap
 
 
 @pytest.mark.slow
-def test_a_failed_seed_is_reported_with_its_rule_its_last_events_and_how_to_replay_it(capsys):
+def test_a_failed_seed_is_reported_with_its_rule_its_last_events_and_how_to_replay_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     with BUGS["keep-alive-does-nothing"].plant():
         assert main(["run", "--seeds", "1", "--seconds", "8", "--jobs", "1"]) == 1
         printed = capsys.readouterr().out
@@ -78,7 +82,7 @@ def test_a_failed_seed_is_reported_with_its_rule_its_last_events_and_how_to_repl
 
 
 @pytest.mark.slow
-def test_a_batch_ends_with_a_table_of_what_happened(capsys):
+def test_a_batch_ends_with_a_table_of_what_happened(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--seeds", "2", "--first", "5", "--seconds", "2", "--jobs", "1"]) == 0
     printed = capsys.readouterr().out
     assert "2 seeds, 0 failed" in printed

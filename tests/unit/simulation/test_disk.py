@@ -9,13 +9,13 @@ from synaxis.simulation.coverage import Coverage
 from synaxis.simulation.disk import SECTOR_BYTES, DiskFaults, PowerLost, SimulatedDirectory
 
 
-def directory(seed=1, **faults):
+def directory(seed: int = 1, **faults: float) -> tuple[SimulatedDirectory, Coverage]:
     coverage = Coverage()
     random = Random(seed)  # noqa: S311  # repeatable
     return SimulatedDirectory(random, coverage, DiskFaults(**faults)), coverage
 
 
-def test_it_is_a_flat_directory():
+def test_it_is_a_flat_directory() -> None:
     disk, _ = directory()
     file = disk.append("log")
     file.write(b"one")
@@ -24,7 +24,7 @@ def test_it_is_a_flat_directory():
     assert disk.names() == ["log", "meta"]
     assert disk.read("log") == b"onetwo"
     disk.truncate("log", 3)
-    assert disk.append("log").write(b"!") is None
+    disk.append("log").write(b"!")
     assert disk.read("log") == b"one!"
     disk.remove("meta")
     assert disk.names() == ["log"]
@@ -32,7 +32,7 @@ def test_it_is_a_flat_directory():
         disk.read("meta")
 
 
-def test_what_was_synced_survives_every_crash():
+def test_what_was_synced_survives_every_crash() -> None:
     for seed in range(100):
         disk, _ = directory(seed)
         file = disk.append("log")
@@ -43,7 +43,7 @@ def test_what_was_synced_survives_every_crash():
         assert disk.read("log").startswith(b"durable")
 
 
-def test_a_crash_loses_all_tears_or_punches_holes_into_what_was_not_synced():
+def test_a_crash_loses_all_tears_or_punches_holes_into_what_was_not_synced() -> None:
     kinds = {"nothing": 0, "prefix": 0, "all": 0, "holes": 0}
     for seed in range(300):
         disk, coverage = directory(seed)
@@ -61,7 +61,7 @@ def test_a_crash_loses_all_tears_or_punches_holes_into_what_was_not_synced():
     assert all(kinds.values()), kinds
 
 
-def test_a_killed_process_leaves_its_page_cache_behind():
+def test_a_killed_process_leaves_its_page_cache_behind() -> None:
     disk, _ = directory()
     disk.append("log").write(b"unsynced")
     disk.kill()
@@ -69,7 +69,7 @@ def test_a_killed_process_leaves_its_page_cache_behind():
     assert disk.durable_size("log") == 0
 
 
-def test_a_dead_process_cannot_write():
+def test_a_dead_process_cannot_write() -> None:
     disk, _ = directory()
     file = disk.append("log")
     disk.crash()
@@ -77,7 +77,7 @@ def test_a_dead_process_cannot_write():
         file.write(b"late")
 
 
-def test_a_failed_sync_never_made_the_data_durable_even_if_a_later_one_succeeds():
+def test_a_failed_sync_never_made_the_data_durable_even_if_a_later_one_succeeds() -> None:
     disk, coverage = directory(sync_error=1.0)
     file = disk.append("log")
     file.write(b"lost")
@@ -91,7 +91,7 @@ def test_a_failed_sync_never_made_the_data_durable_even_if_a_later_one_succeeds(
     assert coverage["disk.eio"] == 1
 
 
-def test_what_follows_a_failed_sync_is_durable_behind_a_hole():
+def test_what_follows_a_failed_sync_is_durable_behind_a_hole() -> None:
     disk, _ = directory(sync_error=1.0)
     file = disk.append("log")
     file.write(b"lost")
@@ -104,7 +104,7 @@ def test_what_follows_a_failed_sync_is_durable_behind_a_hole():
     assert disk.read("log") == bytes(4) + b"kept"
 
 
-def test_a_full_disk_takes_a_part_of_the_write():
+def test_a_full_disk_takes_a_part_of_the_write() -> None:
     disk, coverage = directory(space_error=1.0)
     with pytest.raises(StorageError):
         disk.append("log").write(b"0123456789")
@@ -112,7 +112,7 @@ def test_a_full_disk_takes_a_part_of_the_write():
     assert coverage["disk.enospc"] == 1
 
 
-def test_a_fuse_strikes_before_between_or_after_the_steps_of_an_operation():
+def test_a_fuse_strikes_before_between_or_after_the_steps_of_an_operation() -> None:
     seen = set()
     for operations in range(8):
         disk, _ = directory()
@@ -129,14 +129,14 @@ def test_a_fuse_strikes_before_between_or_after_the_steps_of_an_operation():
     assert seen >= {(b"old", False), (b"new", False), (b"new", b""), (b"new", b"entry")}
 
 
-def test_a_flipped_bit_is_the_only_difference():
+def test_a_flipped_bit_is_the_only_difference() -> None:
     disk, _ = directory()
     disk.replace("meta", b"\x00\x00")
     disk.flip_bit("meta", 1, 3)
     assert disk.read("meta") == b"\x00\x08"
 
 
-def test_a_wiped_disk_is_empty():
+def test_a_wiped_disk_is_empty() -> None:
     disk, _ = directory()
     disk.replace("meta", b"x")
     disk.wipe()

@@ -3,41 +3,51 @@
 from copy import deepcopy
 from dataclasses import replace
 from random import Random
+from typing import Any
 
 import msgspec
 import pytest
 
+from synaxis.ids import FencingToken, LogTime, Sequence, SessionId
 from synaxis.locks.commands import Done, Granted, Holder, LockInfo, LockMode
 from synaxis.simulation import lock_history, witness
 from synaxis.simulation.coverage import Coverage
 from synaxis.simulation.faults import FaultMix
-from synaxis.simulation.history import HistoryViolation
+from synaxis.simulation.history import HistoryViolation, MachineCall, Operation
 from synaxis.simulation.kernel import Kernel
 from synaxis.simulation.run import Run
 from synaxis.simulation.wgl import Verdict, check
+
+Decisions = dict[tuple[SessionId, Sequence], tuple[int, int, msgspec.Struct]]
 
 
 class History:
     """What one run left behind."""
 
-    def __init__(self, operations, calls, decided, names):
+    def __init__(
+        self,
+        operations: list[Operation],
+        calls: list[MachineCall],
+        decided: Decisions,
+        names: list[str],
+    ) -> None:
         self.operations = operations
         self.calls = calls
         self.decided = decided
         self.names = names
 
-    def copy(self):
+    def copy(self) -> "History":
         return History(
             deepcopy(self.operations), deepcopy(self.calls), dict(self.decided), self.names
         )
 
-    def check(self):
+    def check(self) -> None:
         witness.check_real_time(self.operations)
         witness.check_answers(self.operations, self.decided)
         witness.check_order(self.operations, self.decided)
         witness.replay(self.calls, self.operations, Coverage())
 
-    def search(self):
+    def search(self) -> list[Verdict]:
         return [
             check(
                 lock_history.intervals_of(name, self.operations, self.calls, self.decided),
@@ -47,12 +57,12 @@ class History:
             for name in self.names
         ]
 
-    def having(self, *kinds):
+    def having(self, *kinds: type) -> list[Any]:
         return [o for o in self.operations if o.returned_us and isinstance(o.body, kinds)]
 
 
 @pytest.fixture(scope="module")
-def recorded():
+def recorded() -> History:
     run = Run(Kernel(3), 6.0, FaultMix())
     run.execute()
     cluster = run.cluster
@@ -61,14 +71,14 @@ def recorded():
 
 
 @pytest.fixture
-def history(recorded):
+def history(recorded: History) -> History:
     copy = recorded.copy()
     copy.check()
     assert len(copy.having(Granted)) > 30
     return copy
 
 
-def refused(history):
+def refused(history: History) -> bool:
     try:
         history.check()
     except HistoryViolation:
@@ -76,11 +86,11 @@ def refused(history):
     return Verdict.NOT_LINEARIZABLE in history.search()
 
 
-def test_the_search_accepts_what_the_witness_accepts(history):
+def test_the_search_accepts_what_the_witness_accepts(history: History) -> None:
     assert set(history.search()) == {Verdict.LINEARIZABLE}
 
 
-def test_a_token_that_was_changed_on_the_way_is_noticed(history):
+def test_a_token_that_was_changed_on_the_way_is_noticed(history: History) -> None:
     random = Random(1)  # noqa: S311  # repeatable
     for victim in random.sample(history.having(Granted), 10):
         true = victim.body
@@ -90,7 +100,7 @@ def test_a_token_that_was_changed_on_the_way_is_noticed(history):
         victim.body = true
 
 
-def test_an_answer_from_before_the_question_is_noticed(history):
+def test_an_answer_from_before_the_question_is_noticed(history: History) -> None:
     random = Random(2)  # noqa: S311  # repeatable
     late = [
         o
@@ -105,21 +115,21 @@ def test_an_answer_from_before_the_question_is_noticed(history):
         victim.index = true
 
 
-def test_two_answers_with_one_place_are_noticed(history):
+def test_two_answers_with_one_place_are_noticed(history: History) -> None:
     first, second = history.having(Granted)[:2]
     second.index, second.rank = first.index, first.rank
     with pytest.raises(HistoryViolation):
         history.check()
 
 
-def test_a_grant_nobody_decided_is_noticed(history):
+def test_a_grant_nobody_decided_is_noticed(history: History) -> None:
     victim = history.having(Granted)[5]
     del history.decided[victim.session, victim.sequence]
     with pytest.raises(HistoryViolation, match="decided was None"):
         history.check()
 
 
-def test_a_reader_who_is_told_a_wrong_holder_is_noticed(history):
+def test_a_reader_who_is_told_a_wrong_holder_is_noticed(history: History) -> None:
     reads = [o for o in history.having(LockInfo) if o.body.holders and not o.stale]
     searched = 0
     for victim in reads[:20]:
@@ -133,16 +143,16 @@ def test_a_reader_who_is_told_a_wrong_holder_is_noticed(history):
     assert searched >= len(reads) // 2 > 2
 
 
-def test_a_reader_who_sees_a_holder_that_never_was_is_noticed(history):
+def test_a_reader_who_sees_a_holder_that_never_was_is_noticed(history: History) -> None:
     free = [o for o in history.having(LockInfo) if not o.body.holders and not o.stale]
-    ghost = Holder(1, 7, LockMode.EXCLUSIVE, 0, 1, 1, None, b"")
+    ghost = Holder(SessionId(1), FencingToken(7), LockMode.EXCLUSIVE, LogTime(0), 1, 1, None, b"")
     free[0].body = msgspec.structs.replace(free[0].body, holders=(ghost,))
     assert Verdict.NOT_LINEARIZABLE in history.search()
     with pytest.raises(HistoryViolation):
         history.check()
 
 
-def test_a_lost_release_is_noticed_by_the_model(history):
+def test_a_lost_release_is_noticed_by_the_model(history: History) -> None:
     places = [
         at for at, call in enumerate(history.calls) if type(call.command).__name__ == "Release"
     ]
@@ -156,7 +166,7 @@ def test_a_lost_release_is_noticed_by_the_model(history):
     assert noticed >= 10
 
 
-def test_forged_histories_are_refused_whatever_was_forged(history):
+def test_forged_histories_are_refused_whatever_was_forged(history: History) -> None:
     """Every mutation below lies about the lock, so none may pass both checkers."""
     random = Random(4)  # noqa: S311  # repeatable
     missed = []
@@ -173,7 +183,7 @@ def test_forged_histories_are_refused_whatever_was_forged(history):
     assert missed == []
 
 
-def _forge(history, random):
+def _forge(history: History, random: Random) -> tuple[str, Operation] | None:
     """Lie once; return what was done."""
     kind = random.choice(("token", "changed", "index", "body", "rank"))
     if kind == "token":
