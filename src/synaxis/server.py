@@ -6,6 +6,7 @@ failed, 78 the configuration (or this node's identity) is wrong.
 
 import asyncio
 import contextlib
+import resource
 import signal
 import socket
 import sys
@@ -14,11 +15,11 @@ from pathlib import Path
 from ssl import SSLContext
 
 import structlog
-from aiohttp import web
 
 from synaxis import event_loop
 from synaxis.api.gateway import Gateway, GatewayConfig
 from synaxis.api.http import HttpApi
+from synaxis.communication.listener import ListenerConfig, open_listener
 from synaxis.communication.peer_link import LinkConfig
 from synaxis.config import Settings
 from synaxis.config.addresses import Address
@@ -43,6 +44,11 @@ from synaxis.storage.write_ahead_log import WalOptions, WriteAheadLog
 
 __all__ = ["exit_code_of", "run"]
 
+HTTP_CONNECTIONS = 100
+"""Connections beyond ``connections_max``, so that health and metrics still answer."""
+PEER_CONNECTIONS_MAX = 1_000
+DESCRIPTORS_KEPT = 128
+"""Open files that clients and peers leave to the disk, the links and the runtime."""
 EXIT_FAILURE, EXIT_UNAVAILABLE, EXIT_IO, EXIT_CONFIG = 1, 69, 74, 78
 
 log = structlog.stdlib.get_logger("synaxis.server")
@@ -167,8 +173,18 @@ class _Process:
         peer_socket: socket.socket,
     ) -> None:
         settings = self._settings
-        api = await _site(HttpApi(gateway).application(), api_socket, _api_tls(settings))
-        peers = await _site(node.peer_application(), peer_socket, _peer_server_tls(settings))
+        api = await open_listener(
+            HttpApi(gateway).application(),
+            api_socket,
+            _api_tls(settings),
+            _listener(settings, settings.connections_max + HTTP_CONNECTIONS),
+        )
+        peers = await open_listener(
+            node.peer_application(),
+            peer_socket,
+            _peer_server_tls(settings),
+            _listener(settings, PEER_CONNECTIONS_MAX),
+        )
         self._handle_signals()
         await node.start()
         log.info("serving", api=node.config.api_url, peers=node.config.peer_address)
@@ -187,7 +203,7 @@ class _Process:
 
     def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             loop.add_signal_handler(number, self._on_signal)
 
     def _on_signal(self) -> None:
@@ -231,13 +247,26 @@ def _listen(address: Address, resources: contextlib.ExitStack) -> socket.socket:
     return bound
 
 
-async def _site(
-    application: web.Application, bound: socket.socket, context: SSLContext | None
-) -> web.AppRunner:
-    runner = web.AppRunner(application, access_log=None, keepalive_timeout=75, shutdown_timeout=1)
-    await runner.setup()
-    await web.SockSite(runner, bound, ssl_context=context).start()
-    return runner
+def _listener(settings: Settings, connections_max: int) -> ListenerConfig:
+    return ListenerConfig(
+        connections_max=min(connections_max, _descriptors() // 2),
+        handshake_s=settings.handshake_timeout_s,
+    )
+
+
+def _descriptors() -> int:
+    """Return how many connections the process may have, and let it have as many as it may.
+
+    What is kept back is for the log and the links: a flood of clients must not close the disk.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(ValueError, OSError):  # some systems allow less than they say
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if limit == resource.RLIM_INFINITY:
+        limit = sys.maxsize
+    return max(limit - DESCRIPTORS_KEPT, limit // 4, 1)
 
 
 def _keys(settings: Settings) -> ApiKeys:

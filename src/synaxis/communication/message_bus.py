@@ -1,7 +1,9 @@
 """The node's voice and ear among its peers."""
 
 import asyncio
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import aiohttp
 import msgspec
@@ -27,14 +29,18 @@ log = structlog.stdlib.get_logger("synaxis.bus")
 _ENCODER = msgspec.msgpack.Encoder()
 _HELLO = msgspec.msgpack.Decoder(PeerHello)
 _FRAME = msgspec.msgpack.Decoder(PeerFrame)
+_GIBBERISH = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 HELLO_BYTES_MAX = 4096
+CLOSE_S = 1.0
 
 
 class BusEvents(msgspec.Struct, frozen=True):
     """What the node does about news from the bus."""
 
-    admit: Callable[[PeerHello], PeerRefusal | None]
-    """Decides about a caller; None admits it."""
+    admit: Callable[[PeerHello, Mapping[str, Any] | None], PeerRefusal | None]
+    """Decides about a caller and its certificate; None admits it."""
+    is_proven: Callable[[NodeId, Mapping[str, Any] | None], bool]
+    """Whether a certificate was made for the node that was dialled."""
     received: Callable[[NodeId, PeerFrame], None]
     up: Callable[[NodeId, PeerWelcome], None]
     down: Callable[[NodeId], None]
@@ -60,7 +66,8 @@ class MessageBus:
         self._links: dict[NodeId, PeerLink] = {}
         self._tasks: dict[NodeId, asyncio.Task[None]] = {}
         self._session: aiohttp.ClientSession | None = None
-        self._inbound: set[web.WebSocketResponse] = set()
+        self._inbound: dict[NodeId, tuple[web.WebSocketResponse, asyncio.Transport]] = {}
+        """One link per peer: a new one takes the place of one that has died unnoticed."""
 
     async def start(self) -> None:
         """Open the client side; must run inside the loop."""
@@ -72,8 +79,9 @@ class MessageBus:
         """Close every link."""
         for node in list(self._links):
             self.drop(node)
-        for socket in list(self._inbound):
-            await socket.close()
+        going_away = aiohttp.WSCloseCode.GOING_AWAY
+        sockets = [socket for socket, _ in self._inbound.values()]
+        await asyncio.gather(*(_close(socket, going_away) for socket in sockets))
         if self._session is not None:
             await self._session.close()
 
@@ -119,27 +127,43 @@ class MessageBus:
             max_msg_size=self._config.frame_bytes_max, compress=False, autoping=True
         )
         await socket.prepare(request)
-        self._inbound.add(socket)
+        transport = request.transport
+        if transport is None:
+            return socket
+        certificate = transport.get_extra_info("peercert")
+        sender: NodeId | None = None
         try:
             async with asyncio.timeout(self._config.handshake_s):
-                hello = await self._receive_hello(socket)
-            if hello is not None:
-                await self._listen(socket, hello.node_id)
-        except (TimeoutError, msgspec.DecodeError, ConnectionError, ProtocolViolation) as error:
+                sender = await self._receive_hello(socket, certificate)
+            if sender is not None:
+                self._replace(sender, socket, transport)
+                await self._listen(socket, sender)
+        except (*_GIBBERISH, TimeoutError, ConnectionError, ProtocolViolation) as error:
             log.warning("peer link closed", remote=request.remote, reason=str(error))
-            await socket.close(code=aiohttp.WSCloseCode.PROTOCOL_ERROR)
+            await _close(socket, aiohttp.WSCloseCode.PROTOCOL_ERROR)
         finally:
-            self._inbound.discard(socket)
+            if sender is not None and self._inbound.get(sender) == (socket, transport):
+                del self._inbound[sender]
         return socket
 
-    async def _receive_hello(self, socket: web.WebSocketResponse) -> PeerHello | None:
+    async def _receive_hello(
+        self, socket: web.WebSocketResponse, certificate: Mapping[str, Any] | None
+    ) -> NodeId | None:
         first = await socket.receive()
         if first.type is not aiohttp.WSMsgType.BINARY or len(first.data) > HELLO_BYTES_MAX:
             return None
         hello = _HELLO.decode(first.data)
-        refusal = self._events.admit(hello)
+        refusal = self._events.admit(hello, certificate)
         await socket.send_bytes(_ENCODER.encode(refusal or self._welcome))
-        return hello if refusal is None else None
+        return hello.node_id if refusal is None else None
+
+    def _replace(
+        self, sender: NodeId, socket: web.WebSocketResponse, transport: asyncio.Transport
+    ) -> None:
+        former = self._inbound.get(sender)
+        self._inbound[sender] = socket, transport
+        if former is not None:
+            former[1].abort()
 
     async def _listen(self, socket: web.WebSocketResponse, sender: NodeId) -> None:
         received, binary = self._events.received, aiohttp.WSMsgType.BINARY
@@ -147,3 +171,10 @@ class MessageBus:
             if message.type is binary:
                 self._counters.received(len(message.data))
                 received(sender, _FRAME.decode(message.data))
+
+
+async def _close(socket: web.WebSocketResponse, code: int) -> None:
+    """Say goodbye to a peer, which may not be there any more."""
+    with contextlib.suppress(TimeoutError, ConnectionError):
+        async with asyncio.timeout(CLOSE_S):
+            await socket.close(code=code)

@@ -2,16 +2,18 @@
 
 The link dials, says hello, and then writes: everything that was handed to ``send`` since the
 last write goes out as one frame. Nothing is queued while there is no connection, because Raft
-repeats what matters and old messages only hurt.
+repeats what matters and old messages only hurt. Whatever ends a conversation, the link dials
+again.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from ssl import SSLContext
-from typing import Protocol
+from typing import Any, Protocol
 
 import aiohttp
 import msgspec
+import structlog
 
 from synaxis.errors import ProtocolViolation
 from synaxis.ids import NodeId
@@ -26,8 +28,21 @@ from synaxis.wire.peer import (
 
 __all__ = ["LinkConfig", "LinkNews", "PeerLink", "TrafficCounters"]
 
+log = structlog.stdlib.get_logger("synaxis.bus")
+
 _ENCODER = msgspec.msgpack.Encoder()
 _HANDSHAKE = msgspec.msgpack.Decoder(PeerWelcome | PeerRefusal)
+# The peer is down, hangs up in mid-sentence, is somebody else or no node at all. A ValueError is
+# an address that cannot be dialled, a type error a frame that is none (it closed instead).
+_FAILED_CONVERSATION = (
+    aiohttp.ClientError,
+    aiohttp.WSMessageTypeError,
+    OSError,
+    TimeoutError,
+    ValueError,
+    msgspec.DecodeError,
+    ProtocolViolation,
+)
 
 
 class LinkConfig(msgspec.Struct, frozen=True, kw_only=True):
@@ -37,6 +52,9 @@ class LinkConfig(msgspec.Struct, frozen=True, kw_only=True):
     redial_s_max: float = 1.0
     """Dialling pauses double from min to max while a peer cannot be reached."""
     handshake_s: float = 5.0
+    ping_s: float = 10.0
+    """A link whose peer does not answer a ping is dialled anew: after a partition TCP alone
+    would wait for minutes."""
     frame_bytes_max: int = 64 * 1024 * 1024
     """Largest frame accepted from a peer."""
     envelopes_max: int = 10_000
@@ -65,6 +83,11 @@ class LinkNews(Protocol):
     @property
     def up(self) -> Callable[[NodeId, PeerWelcome], None]:
         """The peer welcomed us."""
+        ...
+
+    @property
+    def is_proven(self) -> Callable[[NodeId, Mapping[str, Any] | None], bool]:
+        """Whether the certificate of the other side was made for the node."""
         ...
 
     @property
@@ -124,8 +147,9 @@ class PeerLink:
             try:
                 if await self._converse(session):
                     pause = self._config.redial_s_min
-            except (aiohttp.ClientError, OSError, TimeoutError, msgspec.DecodeError) as error:
-                del error  # The peer is down or speaks gibberish: try again.
+            except _FAILED_CONVERSATION as error:
+                if isinstance(error, ProtocolViolation):
+                    log.warning("peer cannot be used", peer=self.target, reason=error.message)
             await asyncio.sleep(pause)
             pause = min(pause * 2, self._config.redial_s_max)
 
@@ -137,9 +161,14 @@ class PeerLink:
                 f"{scheme}://{self.address}/v1/peer",
                 max_msg_size=self._config.frame_bytes_max,
                 compress=0,
+                heartbeat=self._config.ping_s,
                 ssl=self._config.ssl if self._config.ssl is not None else True,
             )
         async with socket:
+            if not self._news.is_proven(self.target, socket.get_extra_info("peercert")):
+                raise ProtocolViolation(
+                    f"the certificate of {self.address} was not made for node {self.target}"
+                )
             await socket.send_bytes(_ENCODER.encode(self._hello(self.target)))
             async with asyncio.timeout(self._config.handshake_s):
                 answer = _HANDSHAKE.decode(await socket.receive_bytes())

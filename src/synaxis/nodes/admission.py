@@ -1,14 +1,19 @@
 """Who may talk to this node, and what a refusal by others means."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from synaxis.cluster.machine import ClusterMachine
-from synaxis.errors import IdentityMismatch
+from synaxis.errors import IdentityMismatch, ProtocolViolation
 from synaxis.ids import NodeId
 from synaxis.nodes.node_config import NodeConfig
-from synaxis.wire.peer import PROTOCOL_VERSION, PeerHello, PeerRefusal
+from synaxis.security.tls import names_of
+from synaxis.wire.peer import PROTOCOL_VERSION, PeerFrame, PeerHello, PeerRefusal
 
-__all__ = ["Admission"]
+__all__ = ["Admission", "check_frame"]
+
+TERM_MAX = 2**62
+"""No cluster holds so many elections; a term near 2**64 could not be followed by another."""
 
 
 class Admission:
@@ -33,9 +38,22 @@ class Admission:
             PROTOCOL_VERSION, config.bootstrap.cluster_id, config.node_id, config.disk_id, target
         )
 
-    def admit(self, hello: PeerHello) -> PeerRefusal | None:
+    def is_proven(self, node: NodeId, certificate: Mapping[str, Any] | None) -> bool:
+        """Whether ``certificate`` was made for ``node``; without TLS there is none to ask for."""
+        return certificate is None or node in names_of(certificate)
+
+    def admit(
+        self, hello: PeerHello, certificate: Mapping[str, Any] | None = None
+    ) -> PeerRefusal | None:
         """Return why the caller is refused, or None."""
         mine = self._config
+        if not self.is_proven(hello.node_id, certificate):
+            return _refuse(
+                "identity_mismatch",
+                f"the certificate was not made for node {hello.node_id}: a peer certificate needs "
+                "the node id as its DNS name (subjectAltName) or common name",
+                fatal=True,
+            )
         if hello.version != PROTOCOL_VERSION:
             return _refuse(
                 "protocol_violation", f"peer protocol {PROTOCOL_VERSION} is spoken here", fatal=True
@@ -89,6 +107,19 @@ class Admission:
         except IdentityMismatch as error:
             return _refuse(error.code, error.message, fatal=True)
         return None
+
+
+def check_frame(sender: NodeId, frame: PeerFrame) -> None:
+    """Refuse what no node of this program says.
+
+    Raises:
+        ProtocolViolation: the link must be closed.
+    """
+    if frame.heartbeat is not None and frame.heartbeat.record.node_id != sender:
+        raise ProtocolViolation(f"{sender} speaks for {frame.heartbeat.record.node_id}")
+    for envelope in frame.envelopes:
+        if not 0 <= envelope.message.term <= TERM_MAX:
+            raise ProtocolViolation(f"{sender} speaks of term {envelope.message.term}")
 
 
 def _refuse(code: str, message: str, *, fatal: bool) -> PeerRefusal:

@@ -33,7 +33,7 @@ from synaxis.errors import (
 )
 from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, Sequence, SessionId
 from synaxis.locks.machine import LockMachine
-from synaxis.nodes.admission import Admission
+from synaxis.nodes.admission import Admission, check_frame
 from synaxis.nodes.driver import Durability, NodeDriver
 from synaxis.nodes.node_config import NodeConfig
 from synaxis.nodes.rebalancer import Rebalancer
@@ -99,7 +99,14 @@ class BaseNode:
         self.bus = MessageBus(
             PeerWelcome(config.node_id, config.disk_id),
             self._admission.hello,
-            BusEvents(self._admission.admit, self._received, self._up, self._down, self._refused),
+            BusEvents(
+                admit=self._admission.admit,
+                is_proven=self._admission.is_proven,
+                received=self._received,
+                up=self._up,
+                down=self._down,
+                refused=self._refused,
+            ),
             config.link,
             listener.traffic,
         )
@@ -199,6 +206,7 @@ class BaseNode:
     # --- what the bus says ------------------------------------------------------------------
 
     def _received(self, sender: NodeId, frame: PeerFrame) -> None:
+        check_frame(sender, frame)
         if frame.heartbeat is not None:
             self.detector.heard(sender, self.driver.now())
             self._register(frame.heartbeat.record)

@@ -1,11 +1,13 @@
 """TLS contexts of the two listeners. Peers authenticate each other with the cluster's own CA."""
 
 import ssl
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from synaxis.errors import ConfigError
 
-__all__ = ["client_side", "peer_side", "server_side"]
+__all__ = ["client_side", "names_of", "peer_side", "server_side"]
 
 
 def server_side(certificate: Path, key: Path) -> ssl.SSLContext:
@@ -32,8 +34,8 @@ def peer_side(authority: Path, certificate: Path, key: Path) -> ssl.SSLContext:
 def client_side(authority: Path, certificate: Path, key: Path) -> ssl.SSLContext:
     """Return the context for dialling peers.
 
-    Names are not checked: a node may be dialled by any address. The CA belongs to the cluster
-    alone, and the hello that follows names cluster, node and disk.
+    Addresses are not checked, because a node may be dialled by any: certificates of peers name
+    node ids (``names_of``), and whoever uses a link compares them with the node it means.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_3
@@ -42,6 +44,23 @@ def client_side(authority: Path, certificate: Path, key: Path) -> ssl.SSLContext
     _load(context, certificate, key)
     _trust(context, authority)
     return context
+
+
+def names_of(certificate: Mapping[str, Any]) -> frozenset[str]:
+    """Return whom a verified certificate names: its DNS names, without any its common name.
+
+    Args:
+        certificate: as ``ssl.SSLSocket.getpeercert()`` returns it.
+    """
+    names = frozenset(
+        value for kind, value in certificate.get("subjectAltName", ()) if kind == "DNS"
+    )
+    return names or frozenset(
+        value
+        for attributes in certificate.get("subject", ())
+        for kind, value in attributes
+        if kind == "commonName"
+    )
 
 
 def _load(context: ssl.SSLContext, certificate: Path, key: Path) -> None:
