@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     )
     from synaxis.errors import (
         AuthenticationRequired,
-        BarrierBroken,
         ClientError,
         ClusterError,
         ConnectionFailed,
@@ -74,7 +73,6 @@ __all__ = [
     "AsyncSynaxis",
     "AsyncpgFence",
     "AuthenticationRequired",
-    "BarrierBroken",
     "ClientError",
     "ClusterError",
     "ConnectionFailed",

@@ -15,8 +15,7 @@
     |   |-- LockNotHeld              release, upgrade or downgrade of something not held
     |   |-- StaleFencingToken        a guarded resource has seen a higher token
     |   |-- SessionExpired           the session ended; its locks were released
-    |   |-- WaitAbandoned            the waiting command was cancelled by its own client
-    |   `-- BarrierBroken            a party left before the barrier was full
+    |   `-- WaitAbandoned            the waiting command was cancelled by its own client
     |-- ClusterError                 the cluster cannot do it now; see ``retryable``
     |   |-- NotLeader
     |   |-- NoQuorum
@@ -37,7 +36,6 @@ from typing import Any, ClassVar
 __all__ = [
     "ERRORS_BY_CODE",
     "AuthenticationRequired",
-    "BarrierBroken",
     "ClientError",
     "ClusterError",
     "ConfigError",
@@ -194,13 +192,6 @@ class WaitAbandoned(ClientError):
     """The waiting command was cancelled by its own client."""
 
     code = "wait_abandoned"
-    http_status = 409
-
-
-class BarrierBroken(ClientError):
-    """A party left (timeout, cancellation, lost session) before the barrier was full."""
-
-    code = "barrier_broken"
     http_status = 409
 
 

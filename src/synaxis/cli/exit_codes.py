@@ -56,7 +56,6 @@ EXIT_CODES_BY_ERROR: dict[type[errors.SynaxisError], ExitCode] = {
     errors.StaleFencingToken: ExitCode.CONFLICT,
     errors.SessionExpired: ExitCode.CONFLICT,
     errors.WaitAbandoned: ExitCode.FAILED,
-    errors.BarrierBroken: ExitCode.CONFLICT,
     errors.ClusterError: ExitCode.UNREACHABLE,
     errors.NotLeader: ExitCode.UNREACHABLE,
     errors.NoQuorum: ExitCode.UNREACHABLE,

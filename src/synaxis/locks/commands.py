@@ -327,7 +327,6 @@ class LockEventType(IntEnum):
     DEADLOCK = 6
     CONVERTED = 7
     VALUE = 8
-    REVOKE_ASKED = 9
 
 
 class LockEvent(msgspec.Struct, frozen=True, array_like=True, tag=20):
