@@ -6,9 +6,9 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 try:
-    import uvloop
-except ImportError:  # Windows, PyPy
-    uvloop = None  # type: ignore[assignment]  # the standard loop serves
+    from uvloop import new_event_loop
+except ImportError:  # Windows, PyPy: the standard loop serves
+    from asyncio import new_event_loop  # type: ignore[assignment]  # same use
 
 __all__ = ["run"]
 
@@ -20,7 +20,6 @@ SWITCH_INTERVAL_S = 0.0005
 
 def run(main: Coroutine[Any, Any, T]) -> T:
     """Run ``main`` on uvloop where there is one, on the standard loop elsewhere."""
-    factory = uvloop.new_event_loop if uvloop is not None else None
     sys.setswitchinterval(SWITCH_INTERVAL_S)
-    with asyncio.Runner(loop_factory=factory) as runner:
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
         return runner.run(main)

@@ -35,7 +35,7 @@ class Lives:
     """One disk, and what it must hold."""
 
     def __init__(self, seed: int) -> None:
-        self.random = Random(seed)  # noqa: S311  reproducible on purpose
+        self.random = Random(seed)
         choice = self.random.choice
         faults = DiskFaults(
             write_error=choice([0, 0, 0.01]),

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import synaxis
 from synaxis import AsyncSynaxis
@@ -28,9 +29,14 @@ class LockLoad:
     tasks: int = 12
     names: int = 4
     hold_s: float = 0.002
-    holds: list[Hold] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
-    stop: asyncio.Event = field(default_factory=asyncio.Event)
+    holds: list[Hold] = field(default_factory=list, init=False)
+    errors: list[str] = field(default_factory=list, init=False)
+    stop: asyncio.Event = field(default_factory=asyncio.Event, init=False)
+
+    async def reached(self, holds: int) -> None:
+        """Return once ``holds`` bodies have run."""
+        while len(self.holds) < holds:
+            await asyncio.sleep(0.05)  # a count is no event
 
     async def run(self) -> None:
         """Work until ``stop``; errors that a user would have to expect are counted."""
@@ -53,11 +59,11 @@ class LockLoad:
         """Assert that no two bodies overlapped and that tokens grew, name by name."""
         for name in {hold.name for hold in self.holds}:
             mine = sorted((h for h in self.holds if h.name == name), key=lambda h: h.token)
-            for before, after in zip(mine, mine[1:], strict=False):
+            for before, after in pairwise(mine):
                 assert before.token < after.token, f"{name}: token {after.token} was used twice"
                 assert before.left <= after.granted, f"{name}: {before} and {after} overlap"
 
     def longest_gap(self) -> float:
         """Return the longest time without any grant, in seconds."""
         times = sorted(hold.granted for hold in self.holds)
-        return max((b - a for a, b in zip(times, times[1:], strict=False)), default=0.0)
+        return max((b - a for a, b in pairwise(times)), default=0.0)

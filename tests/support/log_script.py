@@ -71,7 +71,7 @@ def entry(index: int, term: int = 1, payload: bytes = b"payload") -> Entry:
 def entries(first: int, last: int, term: int = 1, size: int = 8) -> tuple[Entry, ...]:
     """Return entries ``first`` to ``last``, each of ``size`` payload bytes that tell it apart."""
     return tuple(
-        entry(index, term, Random(index << 20 | term).randbytes(size))  # noqa: S311  reproducible
+        entry(index, term, Random(index << 20 | term).randbytes(size))
         for index in range(first, last + 1)
     )
 
@@ -81,7 +81,7 @@ def vote(term: int, voted_for: str | None = None) -> HardState:
 
 
 def snapshot(index: int, term: int = 1, size: int = 100) -> Snapshot:
-    content = Random(index).randbytes(size)  # noqa: S311  reproducible
+    content = Random(index).randbytes(size)
     members = Members(voters=(NODE_ID, NodeId("node-2"), NodeId("node-3")))
     meta = SnapshotMeta(
         LogIndex(index), Term(term), members, len(content), google_crc32c.value(content)

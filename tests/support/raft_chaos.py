@@ -119,7 +119,7 @@ class Chaos:
     """One run from a seed."""
 
     def __init__(self, seed: int, voters: str = "abc", *, grows: bool = False) -> None:
-        self.random = random.Random(seed)  # noqa: S311
+        self.random = random.Random(seed)
         self.network = _WatchedNetwork(voters, config=SMALL, seed=seed)
         self.judge = Judge(self.network)
         self.network.judge = self.judge

@@ -110,7 +110,7 @@ class Node:
             network.config,
             recovered,
             network.bootstrap_of(self.id),
-            random.Random(f"{network.seed}/{self.id}"),  # noqa: S311
+            random.Random(f"{network.seed}/{self.id}"),
             network.now,
         )
         base = recovered.snapshot

@@ -11,7 +11,7 @@ from synaxis.simulation.disk import SECTOR_BYTES, DiskFaults, PowerLost, Simulat
 
 def directory(seed: int = 1, **faults: float) -> tuple[SimulatedDirectory, Coverage]:
     coverage = Coverage()
-    random = Random(seed)  # noqa: S311  # repeatable
+    random = Random(seed)  # repeatable
     return SimulatedDirectory(random, coverage, DiskFaults(**faults)), coverage
 
 

@@ -82,7 +82,7 @@ def sequential_history(random: Random, size: int) -> list[Interval]:
 
 
 def test_it_agrees_with_brute_force_on_small_histories() -> None:
-    random = Random(7)  # noqa: S311  # repeatable
+    random = Random(7)  # repeatable
     verdicts = {True: 0, False: 0}
     for _ in range(3000):
         history = random_history(random, random.randrange(1, 6))
@@ -94,7 +94,7 @@ def test_it_agrees_with_brute_force_on_small_histories() -> None:
 
 @pytest.mark.slow
 def test_it_agrees_with_brute_force_on_seven_operations() -> None:
-    random = Random(8)  # noqa: S311  # repeatable
+    random = Random(8)  # repeatable
     for _ in range(60):
         history = random_history(random, 7)
         expected = brute_force(history)
@@ -102,13 +102,13 @@ def test_it_agrees_with_brute_force_on_seven_operations() -> None:
 
 
 def test_it_accepts_what_a_register_really_did() -> None:
-    random = Random(9)  # noqa: S311  # repeatable
+    random = Random(9)  # repeatable
     for _ in range(20):
         assert check(sequential_history(random, 200), 0, register) is Verdict.LINEARIZABLE
 
 
 def test_it_refutes_a_read_of_a_value_that_was_never_written() -> None:
-    random = Random(10)  # noqa: S311  # repeatable
+    random = Random(10)  # repeatable
     for _ in range(50):
         history = sequential_history(random, 60)
         place = random.randrange(len(history))

@@ -91,7 +91,7 @@ def test_the_search_accepts_what_the_witness_accepts(history: History) -> None:
 
 
 def test_a_token_that_was_changed_on_the_way_is_noticed(history: History) -> None:
-    random = Random(1)  # noqa: S311  # repeatable
+    random = Random(1)  # repeatable
     for victim in random.sample(history.having(Granted), 10):
         true = victim.body
         victim.body = msgspec.structs.replace(true, token=true.token + 1)
@@ -101,7 +101,7 @@ def test_a_token_that_was_changed_on_the_way_is_noticed(history: History) -> Non
 
 
 def test_an_answer_from_before_the_question_is_noticed(history: History) -> None:
-    random = Random(2)  # noqa: S311  # repeatable
+    random = Random(2)  # repeatable
     late = [
         o
         for o in history.having(Granted, Done, LockInfo)
@@ -168,7 +168,7 @@ def test_a_lost_release_is_noticed_by_the_model(history: History) -> None:
 
 def test_forged_histories_are_refused_whatever_was_forged(history: History) -> None:
     """Every mutation below lies about the lock, so none may pass both checkers."""
-    random = Random(4)  # noqa: S311  # repeatable
+    random = Random(4)  # repeatable
     missed = []
     for number in range(150):
         forged = History(

@@ -133,7 +133,7 @@ def test_a_new_segment_cut_off_at_any_byte_is_forgotten() -> None:
 
 @pytest.mark.parametrize("seed", range(40))
 def test_a_torn_write_that_lost_any_of_its_sectors_is_dropped_whole(seed: int) -> None:
-    random = Random(seed)  # noqa: S311  reproducible on purpose
+    random = Random(seed)
     for before, after, start in torn_writes(recorded_steps()):
         torn = bytearray(after.files[SEGMENT])
         sectors = list(range(start // 512, -(-len(torn) // 512)))
@@ -162,7 +162,7 @@ def test_the_log_can_be_written_after_a_torn_tail_was_cut_off() -> None:
 
 def check_flips(files: dict[str, bytes], known: Groups, stride: int, seed: int) -> tuple[int, int]:
     """Flip a random bit of every ``stride``-th byte; return (flips, groups called damaged)."""
-    random = Random(seed)  # noqa: S311  reproducible on purpose
+    random = Random(seed)
     flips = damaged = 0
     for name, content in files.items():
         for at in range(random.randrange(stride), len(content), stride):
