@@ -199,6 +199,6 @@ async def test_cancelled_timed_out_and_failed_over_attempts_leave_nothing_behind
             leader.kill()
         assert holders > 0
         async with asyncio.timeout(10):
-            while await one.locks.list():  # only the cluster knows
+            while await one.locks.list():  # noqa: ASYNC110  # only the cluster knows
                 await asyncio.sleep(0.05)
         assert (await one.locks.waits()).edges == ()

@@ -54,7 +54,7 @@ class Prometheus:
         """Return how many series the expression has now; 0 while the server starts."""
         query = urllib.parse.urlencode({"query": expression})
         try:
-            with urllib.request.urlopen(f"{self.url}/api/v1/query?{query}", timeout=5) as answer:
+            with urllib.request.urlopen(f"{self.url}/api/v1/query?{query}", timeout=5) as answer:  # noqa: S310
                 return len(json.load(answer)["data"]["result"])
         except OSError:
             return 0
