@@ -6,9 +6,8 @@ session is gone; the outcome is then unknown to it. What a client does is a gene
 either a pause in microseconds or a ``Pending`` to wait for.
 """
 
-from collections.abc import Generator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
 
 import msgspec
 
@@ -25,51 +24,16 @@ from synaxis.simulation.coverage import Coverage
 from synaxis.simulation.history import Operation
 from synaxis.simulation.kernel import MICROSECONDS_PER_MILLISECOND, Kernel
 from synaxis.simulation.network import Network
+from synaxis.simulation.pending import Ask, AskKind, Pending, Told
+from synaxis.simulation.task import Script, Task
 
-__all__ = [
-    "LEASE_MARGIN",
-    "Ask",
-    "AskKind",
-    "Client",
-    "ClientConfig",
-    "ClientSite",
-    "Pending",
-    "Script",
-    "Told",
-]
+__all__ = ["LEASE_MARGIN", "Client", "ClientConfig", "ClientSite"]
 
 LEASE_MARGIN = 0.8
 """A client trusts its session for this part of the TTL after the last keep-alive it *sent*."""
 
 SESSION_GONE = frozenset({"session_expired"})
 TRY_ELSEWHERE = frozenset({"not_leader", "overloaded", "no_quorum", "outcome_unknown"})
-
-
-class AskKind:
-    """What a client may ask of a node."""
-
-    PROPOSE = 0
-    QUERY = 1
-    STALE_QUERY = 2
-    KEEP_ALIVE = 3
-
-
-class Ask(msgspec.Struct, frozen=True, gc=False):
-    """A request on its way to a node."""
-
-    id: int
-    kind: int
-    payload: Any
-
-
-class Told(msgspec.Struct, frozen=True, gc=False):
-    """The answer. ``position`` is the simulator's own note: how many calls a read had seen."""
-
-    id: int
-    index: int
-    rank: int
-    body: msgspec.Struct
-    position: int
 
 
 @dataclass(slots=True)
@@ -95,23 +59,6 @@ class ClientSite:
     history: list[Operation]
     trusted: dict[SessionId, int]
     """Session -> until when its client acts upon it (us)."""
-
-
-@dataclass(slots=True, eq=False)
-class Pending:
-    """A request that is not answered yet, or its answer."""
-
-    operation: Operation | None
-    kind: int
-    payload: Any
-    id: int = 0
-    first_sent_us: int = 0
-    attempt: int = 0
-    answered: bool = False
-    body: msgspec.Struct | None = None
-
-
-Script = Generator[int | Pending | tuple[Pending, int], Any, Any]
 
 
 @dataclass(slots=True)
@@ -148,18 +95,26 @@ class Client:
         self._target = self.random.choice(self.nodes)
         self._pending: dict[int, Pending] = {}
         self._next_id = 1
-        self._script: Script | None = None
-        self._waiting_for: tuple[Pending | None, int] = (None, 0)
-        self._steps = 0
+        self._tasks: list[Task] = []
         self.network.attach(name, self._receive)
 
     # --- running -----------------------------------------------------------------------------
 
-    def run(self, script: Script) -> None:
-        """Start ``script`` and the keep-alives."""
-        self._script = script
-        self.kernel.after(0, self._resume, self._steps, None)
+    def run(self, *scripts: Callable[[Task], Script]) -> None:
+        """Start one task per script, and the keep-alives."""
+        several = len(scripts) > 1
+        self._tasks = [Task(self, number + several) for number in range(len(scripts))]
+        for task, script in zip(self._tasks, scripts, strict=True):
+            task.start(script(task))
         self.kernel.after(self._keep_alive_interval(), self._keep_alive)
+
+    def others_finished(self, task: Task) -> bool:
+        """Return whether ``task`` is the last one that runs."""
+        return all(other.finished for other in self._tasks if other is not task)
+
+    def task_finished(self) -> None:
+        """Note that a script came to its end."""
+        self.finished = all(task.finished for task in self._tasks)
 
     def die(self) -> None:
         """Stop for ever; everything unanswered has an unknown outcome."""
@@ -173,28 +128,6 @@ class Client:
     def pause(self, duration: int) -> None:
         """Do nothing for ``duration``: no keep-alive, no request, no answer is read."""
         self.paused_until_us = self.kernel.now + duration
-
-    def _resume(self, step: int, value: msgspec.Struct | None) -> None:
-        if self.dead or step != self._steps or self._script is None:
-            return
-        if self.kernel.now < self.paused_until_us:
-            self.kernel.at(self.paused_until_us, self._resume, step, value)
-            return
-        self._steps += 1
-        try:
-            wanted = self._script.send(value)
-        except StopIteration:
-            self.finished = True
-            return
-        if isinstance(wanted, int):
-            self.kernel.after(wanted, self._resume, self._steps, None)
-            return
-        pending, patience = wanted if isinstance(wanted, tuple) else (wanted, 0)
-        self._waiting_for = (pending, self._steps)
-        if pending.answered:
-            self.kernel.after(0, self._resume, self._steps, pending.body)
-        elif patience:
-            self.kernel.after(patience, self._resume, self._steps, None)
 
     # --- sessions ----------------------------------------------------------------------------
 
@@ -220,7 +153,6 @@ class Client:
         self.trusted[session.id] = 0
         yield self._submit(session, 0, CloseSession())
 
-    @property
     def has_session(self) -> bool:
         """Return whether the session is open as far as the client knows."""
         return self.session is not None and self.session.alive
@@ -377,6 +309,5 @@ class Client:
         self._pending.pop(pending.id, None)
         pending.answered = True
         pending.body = body
-        waiting, step = self._waiting_for
-        if waiting is pending and step == self._steps:
-            self.kernel.after(0, self._resume, step, body)
+        if pending.when_answered is not None:
+            pending.when_answered(pending)

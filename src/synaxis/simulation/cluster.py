@@ -30,6 +30,7 @@ from synaxis.storage.write_ahead_log import WalOptions
 __all__ = ["Cluster", "ClusterShape", "draw_shape"]
 
 OPERATOR_INTERVAL = 200_000
+SECOND_TASK_CHANCE = 0.2
 SUCCESSOR_DELAY = 500_000
 BROKEN_LINK_NOTICE = 2_000
 
@@ -160,8 +161,12 @@ class Cluster:
         name = f"c{len(self.clients) + 1}"
         client = Client(name, self._site, self.shape.client)
         self.clients.append(client)
-        script = self.workload.reader_script if reader else self.workload.script
-        client.run(script(client))
+        if reader:
+            client.run(self.workload.reader_script)
+        elif client.random.random() < SECOND_TASK_CHANCE:
+            client.run(self.workload.script, self.workload.second_script)
+        else:
+            client.run(self.workload.script)
 
     # --- looking ---------------------------------------------------------------------------
 

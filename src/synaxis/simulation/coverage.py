@@ -60,6 +60,7 @@ EXPECTED: tuple[str, ...] = (
     "lock.abandoned",
     "lock.abandoned_early",
     "lock.upgraded",
+    "lock.upgrade_undone",
     "lock.downgraded",
     "lock.multi",
     "lock.reentered",

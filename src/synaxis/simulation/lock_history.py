@@ -162,6 +162,7 @@ class _Translator:
         self._name = name
         self._decided = decided
         self._tokens: set[int] = set()
+        self._upgrades: dict[tuple[SessionId, Sequence], tuple[int, int]] = {}
 
     def meaning(self, one: Operation) -> tuple[Any, ...] | None:
         """Return the operation of the sequential lock, or None if this is none of its business."""
@@ -193,10 +194,14 @@ class _Translator:
         match one.request, body:
             case Convert(token, mode), Granted(new) if token in self._tokens:
                 self._tokens.add(new)
+                self._upgrades[one.session, one.sequence] = (new, token)
                 return "convert", one.session, token, new, mode == LockMode.EXCLUSIVE
             case Release(token), Done(changed) if token in self._tokens:
                 return "release", one.session, token, changed
             case Abandon(target), Done(changed=True):
+                if (one.session, target) in self._upgrades:
+                    given, before = self._upgrades[one.session, target]
+                    return "convert", one.session, given, before, False
                 granted = self._decided.get((one.session, target), (0, 0, None))[2]
                 if isinstance(granted, Granted) and granted.token in self._tokens:
                     return "release", one.session, granted.token, True

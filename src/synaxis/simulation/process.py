@@ -21,7 +21,6 @@ from synaxis.errors import StorageError, SynaxisError
 from synaxis.ids import GroupId, Instant, NodeId, Term
 from synaxis.locks.limits import LockLimits
 from synaxis.ports import RecoveredGroup
-from synaxis.simulation.client import Ask, AskKind, Told
 from synaxis.simulation.clock import NodeClock
 from synaxis.simulation.coverage import Coverage
 from synaxis.simulation.disk import PowerLost, SimulatedDirectory
@@ -29,6 +28,7 @@ from synaxis.simulation.invariants import Monitor
 from synaxis.simulation.kernel import MICROSECONDS_PER_MILLISECOND, Kernel
 from synaxis.simulation.network import Network
 from synaxis.simulation.observed import ObservedMachine, ObservedRaft, ObservedReplica
+from synaxis.simulation.pending import Ask, AskKind, Told
 from synaxis.storage.write_ahead_log import WalOptions, WriteAheadLog
 from synaxis.wire.peer import Envelope
 

@@ -22,6 +22,7 @@ from synaxis.simulation.history import HistoryViolation
 from synaxis.simulation.invariants import InvariantViolation
 from synaxis.simulation.kernel import MICROSECONDS_PER_SECOND as SECOND
 from synaxis.simulation.kernel import Kernel
+from synaxis.simulation.lock_model import LockModel
 from synaxis.simulation.wgl import Verdict, check
 
 __all__ = ["SECONDS_DEFAULT", "RunResult", "run_seed", "run_seeds", "totals"]
@@ -81,9 +82,16 @@ class Run:
             AssertionError: some rule is broken.
         """
         self.kernel.run_until(int(self.seconds * SECOND))
-        self._demand_progress()
-        self._demand_an_end()
-        self._check_history()
+        try:
+            self._demand_progress()
+            self._demand_an_end()
+        except InvariantViolation:
+            # A wrong answer is the better explanation for clients that do not get on.
+            self._check_history()
+            raise
+        model = self._check_history()
+        if model.table.grants or model.table.waits:
+            raise HistoryViolation(f"locks outlived their sessions: {list(model.table.grants)}")
 
     # --- liveness --------------------------------------------------------------------------
 
@@ -139,17 +147,16 @@ class Run:
 
     # --- history ---------------------------------------------------------------------------
 
-    def _check_history(self) -> None:
+    def _check_history(self) -> LockModel:
         cluster = self.cluster
         history, decided = cluster.history, cluster.monitor.decided
         witness.check_real_time(history)
         witness.check_answers(history, decided)
         witness.check_order(history, decided)
         model = witness.replay(cluster.monitor.calls, history, cluster.coverage)
-        if model.grants or model.waits:
-            raise HistoryViolation(f"locks outlived their sessions: {list(model.grants)}")
         for name in cluster.workload.plain:
             self._search(name)
+        return model
 
     def _search(self, name: str) -> None:
         cluster = self.cluster

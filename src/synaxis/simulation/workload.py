@@ -21,7 +21,7 @@ from synaxis.locks.commands import (
     Release,
     SetPermits,
 )
-from synaxis.simulation.client import Client, Script
+from synaxis.simulation.task import Script, Task
 
 __all__ = ["LockWorkload"]
 
@@ -30,6 +30,8 @@ ACTIONS: tuple[tuple[str, int], ...] = (
     ("shared", 10),
     ("attempt", 10),
     ("convert", 8),
+    ("change_of_mind", 4),
+    ("second_thoughts", 3),
     ("several", 6),
     ("nested", 8),
     ("reentrant", 4),
@@ -44,6 +46,7 @@ ACTIONS: tuple[tuple[str, int], ...] = (
 )
 
 READER_INTERVAL_MAX = 200_000
+POLL_INTERVAL = 50_000
 WAIT_CHOICES_MS = (-1, -1, 150, 600, 2_000)
 
 
@@ -63,171 +66,217 @@ class LockWorkload:
         self._weights = weights
         self.stopping = False
 
-    def script(self, client: Client) -> Script:
+    def script(self, task: Task) -> Script:
         """Return the life of a client: sessions, and actions until ``stopping``."""
-        random = client.random
+        client = task.client
         while not self.stopping:
-            if not client.has_session:
+            if not task.has_session():
                 yield from client.open_session()
-            yield 1 + int(random.random() * client.config.think_max)
-            if client.has_session:
-                (name,) = random.choices(self._names, self._weights)
-                yield from getattr(self, f"_{name}")(client)
+            yield from self._act(task)
+        while not client.others_finished(task):
+            yield POLL_INTERVAL
         yield from client.close_session()
 
-    def reader_script(self, client: Client) -> Script:
+    def second_script(self, task: Task) -> Script:
+        """Return what another task of a client does, in the same session."""
+        while not self.stopping:
+            if task.has_session():
+                yield from self._act(task)
+            else:
+                yield POLL_INTERVAL
+
+    def _act(self, task: Task) -> Script:
+        random = task.random
+        yield 1 + int(random.random() * task.config.think_max)
+        if task.has_session():
+            (name,) = random.choices(self._names, self._weights)
+            yield from getattr(self, f"_{name}")(task)
+
+    def reader_script(self, task: Task) -> Script:
         """Return the life of a client that only asks, all the time and any node.
 
         It is the one who notices a leader that does not know that it was replaced.
         """
         while not self.stopping:
-            yield 1 + int(client.random.random() * READER_INTERVAL_MAX)
-            yield client.ask(DescribeLock(client.random.choice(self.plain)), anywhere=True)
+            yield 1 + int(task.random.random() * READER_INTERVAL_MAX)
+            yield task.client.ask(DescribeLock(task.random.choice(self.plain)), anywhere=True)
 
     # --- pieces --------------------------------------------------------------------------------
 
-    def _hold(self, client: Client) -> int:
-        return 1 + int(client.random.random() * client.config.hold_max)
+    def _hold(self, task: Task) -> int:
+        return 1 + int(task.random.random() * task.config.hold_max)
 
-    def _wait_ms(self, client: Client) -> int:
-        return client.random.choice(WAIT_CHOICES_MS)
+    def _wait_ms(self, task: Task) -> int:
+        return task.random.choice(WAIT_CHOICES_MS)
 
-    def _release(self, client: Client, grant: object) -> Script:
-        if isinstance(grant, Granted) and client.has_session:
-            done = yield client.submit(Release(grant.token))
+    def _release(self, task: Task, grant: object) -> Script:
+        if isinstance(grant, Granted) and task.has_session():
+            done = yield task.submit(Release(grant.token))
             return done
         return None
 
-    def _hold_and_release(self, client: Client, grant: object) -> Script:
+    def _hold_and_release(self, task: Task, grant: object) -> Script:
         if isinstance(grant, Granted):
-            yield self._hold(client)
-        yield from self._release(client, grant)
+            yield self._hold(task)
+        yield from self._release(task, grant)
 
-    def _take(self, client: Client, acquire: Acquire) -> Script:
-        grant = yield client.submit(acquire)
-        yield from self._hold_and_release(client, grant)
+    def _take(self, task: Task, acquire: Acquire) -> Script:
+        grant = yield task.submit(acquire)
+        yield from self._hold_and_release(task, grant)
 
     # --- actions -------------------------------------------------------------------------------
 
-    def _exclusive(self, client: Client) -> Script:
-        name = client.random.choice(self.plain)
-        yield from self._take(client, Acquire((name,), self._wait_ms(client)))
+    def _exclusive(self, task: Task) -> Script:
+        name = task.random.choice(self.plain)
+        yield from self._take(task, Acquire((name,), self._wait_ms(task)))
 
-    def _shared(self, client: Client) -> Script:
-        name = client.random.choice(self.plain)
-        acquire = Acquire((name,), self._wait_ms(client), LockMode.SHARED)
-        yield from self._take(client, acquire)
+    def _shared(self, task: Task) -> Script:
+        name = task.random.choice(self.plain)
+        acquire = Acquire((name,), self._wait_ms(task), LockMode.SHARED)
+        yield from self._take(task, acquire)
 
-    def _attempt(self, client: Client) -> Script:
-        mode = client.random.choice((LockMode.EXCLUSIVE, LockMode.SHARED))
-        yield from self._take(client, Acquire((client.random.choice(self.plain),), 0, mode))
+    def _attempt(self, task: Task) -> Script:
+        mode = task.random.choice((LockMode.EXCLUSIVE, LockMode.SHARED))
+        yield from self._take(task, Acquire((task.random.choice(self.plain),), 0, mode))
 
-    def _convert(self, client: Client) -> Script:
-        name = client.random.choice(self.plain)
-        shared = yield client.submit(Acquire((name,), self._wait_ms(client), LockMode.SHARED))
+    def _convert(self, task: Task) -> Script:
+        name = task.random.choice(self.plain)
+        shared = yield task.submit(Acquire((name,), self._wait_ms(task), LockMode.SHARED))
         if not isinstance(shared, Granted):
             return
-        yield self._hold(client) // 2
-        if not client.has_session:
+        yield self._hold(task) // 2
+        if not task.has_session():
             return
-        convert = Convert(shared.token, LockMode.EXCLUSIVE, self._wait_ms(client))
-        upgraded = yield client.submit(convert)
+        convert = Convert(shared.token, LockMode.EXCLUSIVE, self._wait_ms(task))
+        upgraded = yield task.submit(convert)
         held = upgraded if isinstance(upgraded, Granted) else shared
-        yield self._hold(client) // 2
-        if held is upgraded and client.random.random() < 0.5 and client.has_session:
-            down = yield client.submit(Convert(held.token, LockMode.SHARED))
+        yield self._hold(task) // 2
+        if held is upgraded and task.random.random() < 0.5 and task.has_session():
+            down = yield task.submit(Convert(held.token, LockMode.SHARED))
             held = down if isinstance(down, Granted) else held
-        yield from self._hold_and_release(client, held)
+        yield from self._hold_and_release(task, held)
 
-    def _several(self, client: Client) -> Script:
-        count = client.random.randrange(1, len(self.plain) + 1)
-        names = tuple(client.random.sample(self.plain, count))
-        yield from self._take(client, Acquire(names, self._wait_ms(client)))
+    def _change_of_mind(self, task: Task) -> Script:
+        """Abandon an upgrade, whether it happened meanwhile or not; hold on to the shared grant."""
+        name = task.random.choice(self.plain)
+        shared = yield task.submit(Acquire((name,), self._wait_ms(task), LockMode.SHARED))
+        if not isinstance(shared, Granted) or not task.has_session():
+            return
+        upgrade = task.submit(Convert(shared.token, LockMode.EXCLUSIVE))
+        yield upgrade, 1 + int(task.random.random() * 100_000)
+        if not task.has_session():
+            return
+        assert upgrade.operation is not None
+        yield task.submit(Abandon(upgrade.operation.sequence))
+        if not upgrade.answered:
+            yield upgrade
+        yield from self._hold_and_release(task, shared)
 
-    def _nested(self, client: Client) -> Script:
+    def _second_thoughts(self, task: Task) -> Script:
+        """Re-enter, and abandon the re-entry."""
+        acquire = Acquire((task.random.choice(self.plain),), self._wait_ms(task), reentrant=True)
+        first = yield task.submit(acquire)
+        if not isinstance(first, Granted) or not task.has_session():
+            return
+        again = task.submit(acquire)
+        yield again, 1 + int(task.random.random() * 20_000)
+        if not task.has_session():
+            return
+        assert again.operation is not None
+        yield task.submit(Abandon(again.operation.sequence))
+        if not again.answered:
+            yield again
+        yield from self._hold_and_release(task, first)
+
+    def _several(self, task: Task) -> Script:
+        count = task.random.randrange(1, len(self.plain) + 1)
+        names = tuple(task.random.sample(self.plain, count))
+        yield from self._take(task, Acquire(names, self._wait_ms(task)))
+
+    def _nested(self, task: Task) -> Script:
         """Take two locks one after the other, in any order: clients doing so can deadlock."""
-        names = client.random.sample(self.plain, min(2, len(self.plain)))
+        names = task.random.sample(self.plain, min(2, len(self.plain)))
         grants = []
         for name in names:
-            if not client.has_session:
+            if not task.has_session():
                 return
-            grant = yield client.submit(
-                Acquire((name,), self._wait_ms(client), priority=client.random.randrange(3))
+            grant = yield task.submit(
+                Acquire((name,), self._wait_ms(task), priority=task.random.randrange(3))
             )
             if isinstance(grant, Granted):
                 grants.append(grant)
-                yield self._hold(client)
+                yield self._hold(task)
         for grant in reversed(grants):
-            yield from self._release(client, grant)
+            yield from self._release(task, grant)
 
-    def _reentrant(self, client: Client) -> Script:
-        name = client.random.choice(self.plain)
-        acquire = Acquire((name,), self._wait_ms(client), reentrant=True)
-        first = yield client.submit(acquire)
-        if not isinstance(first, Granted) or not client.has_session:
+    def _reentrant(self, task: Task) -> Script:
+        name = task.random.choice(self.plain)
+        acquire = Acquire((name,), self._wait_ms(task), reentrant=True)
+        first = yield task.submit(acquire)
+        if not isinstance(first, Granted) or not task.has_session():
             return
-        second = yield client.submit(acquire)
+        second = yield task.submit(acquire)
         for grant in (second, first):
-            yield from self._hold_and_release(client, grant)
+            yield from self._hold_and_release(task, grant)
 
-    def _semaphore(self, client: Client) -> Script:
-        weight = client.random.randrange(1, self.permits + 1)
+    def _semaphore(self, task: Task) -> Script:
+        weight = task.random.randrange(1, self.permits + 1)
         acquire = Acquire(
             ("gpu",),
-            self._wait_ms(client),
+            self._wait_ms(task),
             kind=LockKind.SEMAPHORE,
             weight=weight,
             permits=self.permits,
         )
-        yield from self._take(client, acquire)
+        yield from self._take(task, acquire)
 
-    def _impatient(self, client: Client) -> Script:
+    def _impatient(self, task: Task) -> Script:
         """Give up waiting and abandon the request, whether it was granted meanwhile or not."""
-        waiting = client.submit(Acquire((client.random.choice(self.plain),)))
-        grant = yield waiting, 1 + int(client.random.random() * 200_000)
-        if not client.has_session:
+        waiting = task.submit(Acquire((task.random.choice(self.plain),)))
+        grant = yield waiting, 1 + int(task.random.random() * 200_000)
+        if not task.has_session():
             return
         operation = waiting.operation
         assert operation is not None
-        yield client.submit(Abandon(operation.sequence))
+        yield task.submit(Abandon(operation.sequence))
         if not waiting.answered:
             grant = yield waiting
-        done = yield from self._release(client, grant)
+        done = yield from self._release(task, grant)
         if done == Done(changed=False):
-            client.coverage.hit("client.abandoned_grant")
+            task.coverage.hit("client.abandoned_grant")
 
-    def _limited_hold(self, client: Client) -> Script:
-        limit_ms = 20 + client.random.randrange(200)
+    def _limited_hold(self, task: Task) -> Script:
+        limit_ms = 20 + task.random.randrange(200)
         acquire = Acquire(
-            (client.random.choice(self.odd),), self._wait_ms(client), max_hold_ms=limit_ms
+            (task.random.choice(self.odd),), self._wait_ms(task), max_hold_ms=limit_ms
         )
-        yield from self._take(client, acquire)
+        yield from self._take(task, acquire)
 
-    def _delayed(self, client: Client) -> Script:
+    def _delayed(self, task: Task) -> Script:
         acquire = Acquire(
-            (client.random.choice(self.odd),),
-            self._wait_ms(client),
+            (task.random.choice(self.odd),),
+            self._wait_ms(task),
             max_hold_ms=30,
-            lock_delay_ms=50 + client.random.randrange(300),
+            lock_delay_ms=50 + task.random.randrange(300),
         )
-        yield from self._take(client, acquire)
+        yield from self._take(task, acquire)
 
-    def _take_away(self, client: Client) -> Script:
-        name = client.random.choice(self.odd)
-        yield client.submit(ForceRelease(name, "simulated operator"))
+    def _take_away(self, task: Task) -> Script:
+        name = task.random.choice(self.odd)
+        yield task.submit(ForceRelease(name, "simulated operator"))
 
-    def _resize(self, client: Client) -> Script:
-        yield client.submit(SetPermits("gpu", client.random.randrange(1, 6)))
+    def _resize(self, task: Task) -> Script:
+        yield task.submit(SetPermits("gpu", task.random.randrange(1, 6)))
         for permits in (self.permits, 0):
-            yield self._hold(client)
-            if not client.has_session:
+            yield self._hold(task)
+            if not task.has_session():
                 return
-            yield client.submit(SetPermits("gpu", permits))
+            yield task.submit(SetPermits("gpu", permits))
 
-    def _read(self, client: Client) -> Script:
-        answer = yield client.ask(DescribeLock(client.random.choice(self.plain)))
+    def _read(self, task: Task) -> Script:
+        answer = yield task.client.ask(DescribeLock(task.random.choice(self.plain)))
         assert not isinstance(answer, Refused), answer
 
-    def _stale_read(self, client: Client) -> Script:
-        client.coverage.hit("client.stale_read")
-        yield client.ask(DescribeLock(client.random.choice(self.plain)), stale=True)
+    def _stale_read(self, task: Task) -> Script:
+        task.coverage.hit("client.stale_read")
+        yield task.client.ask(DescribeLock(task.random.choice(self.plain)), stale=True)

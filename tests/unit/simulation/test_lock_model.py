@@ -66,8 +66,8 @@ def test_a_fair_life_of_a_lock_is_accepted(model: LockModel) -> None:
     apply(model, B, 2, release(2), Done(), (C, 1, granted(3)))
     apply(model, A, 3, release(1), Done(changed=False))
     model.end_session(C, [])
-    assert not model.grants
-    assert not model.waits
+    assert not model.table.grants
+    assert not model.table.waits
 
 
 def test_a_held_lock_is_not_granted_again(model: LockModel) -> None:
@@ -165,7 +165,7 @@ def test_another_victim_than_the_requester_may_be_chosen(model: LockModel) -> No
     apply(model, B, 1, TAKE_B, granted(2))
     apply(model, A, 2, TAKE_B, None)
     apply(model, B, 2, TAKE, None, (A, 2, deadlock(B, A)))
-    assert list(model.waits) == [(B, Sequence(2))]
+    assert list(model.table.waits) == [(B, Sequence(2))]
 
 
 def test_an_upgrade_needs_to_be_alone_and_a_new_token(model: LockModel) -> None:

@@ -61,20 +61,28 @@ class History:
         return [o for o in self.operations if o.returned_us and isinstance(o.body, kinds)]
 
 
+def record(seed: int) -> History:
+    run = Run(Kernel(seed), 6.0, FaultMix())
+    run.execute()
+    monitor = run.cluster.monitor
+    return History(monitor.history, monitor.calls, monitor.decided, run.cluster.workload.plain)
+
+
 @pytest.fixture(scope="module")
 def recorded() -> History:
-    run = Run(Kernel(3), 6.0, FaultMix())
-    run.execute()
-    cluster = run.cluster
-    monitor = cluster.monitor
-    return History(cluster.history, monitor.calls, monitor.decided, cluster.workload.plain)
+    """The first seed with enough of everything, whatever the simulator draws today."""
+    for seed in range(1, 50):
+        history = record(seed)
+        seen = [one for one in history.having(LockInfo) if one.body.holders and not one.stale]
+        if len(history.having(Granted)) > 80 and len(seen) > 12:
+            return history
+    raise AssertionError("no seed has enough of everything")
 
 
 @pytest.fixture
 def history(recorded: History) -> History:
     copy = recorded.copy()
     copy.check()
-    assert len(copy.having(Granted)) > 30
     return copy
 
 
@@ -130,9 +138,9 @@ def test_a_grant_nobody_decided_is_noticed(history: History) -> None:
 
 
 def test_a_reader_who_is_told_a_wrong_holder_is_noticed(history: History) -> None:
-    reads = [o for o in history.having(LockInfo) if o.body.holders and not o.stale]
+    reads = [o for o in history.having(LockInfo) if o.body.holders and not o.stale][:20]
     searched = 0
-    for victim in reads[:20]:
+    for victim in reads:
         true = victim.body
         victim.body = msgspec.structs.replace(true, holders=(), waiters=())
         with pytest.raises(HistoryViolation, match="a reader was told"):
