@@ -5,15 +5,15 @@ from typing import Any
 
 from synaxis.cluster.machine import ClusterMachine
 from synaxis.errors import IdentityMismatch, ProtocolViolation
-from synaxis.ids import NodeId
+from synaxis.ids import GroupId, NodeId, Term
 from synaxis.nodes.node_config import NodeConfig
 from synaxis.security.tls import names_of
 from synaxis.wire.peer import PROTOCOL_VERSION, PeerFrame, PeerHello, PeerRefusal
 
 __all__ = ["Admission", "check_frame"]
 
-TERM_MAX = 2**62
-"""No cluster holds so many elections; a term near 2**64 could not be followed by another."""
+TERM_LEAP_MAX = 2**40
+"""How far ahead a peer's term may be: one leap to 2**64 would leave no term to elect in."""
 
 
 class Admission:
@@ -109,7 +109,7 @@ class Admission:
         return None
 
 
-def check_frame(sender: NodeId, frame: PeerFrame) -> None:
+def check_frame(sender: NodeId, frame: PeerFrame, term_of: Callable[[GroupId], Term]) -> None:
     """Refuse what no node of this program says.
 
     Raises:
@@ -118,8 +118,11 @@ def check_frame(sender: NodeId, frame: PeerFrame) -> None:
     if frame.heartbeat is not None and frame.heartbeat.record.node_id != sender:
         raise ProtocolViolation(f"{sender} speaks for {frame.heartbeat.record.node_id}")
     for envelope in frame.envelopes:
-        if not 0 <= envelope.message.term <= TERM_MAX:
-            raise ProtocolViolation(f"{sender} speaks of term {envelope.message.term}")
+        term = envelope.message.term
+        if 0 <= term <= TERM_LEAP_MAX:
+            continue
+        if term < 0 or term - term_of(envelope.group) > TERM_LEAP_MAX:
+            raise ProtocolViolation(f"{sender} speaks of term {term}")
 
 
 def _refuse(code: str, message: str, *, fatal: bool) -> PeerRefusal:

@@ -31,7 +31,7 @@ from synaxis.errors import (
     SynaxisError,
     error_from_wire,
 )
-from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, Sequence, SessionId
+from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, Sequence, SessionId, Term
 from synaxis.locks.machine import LockMachine
 from synaxis.nodes.admission import Admission, check_frame
 from synaxis.nodes.driver import Durability, NodeDriver
@@ -206,12 +206,16 @@ class BaseNode:
     # --- what the bus says ------------------------------------------------------------------
 
     def _received(self, sender: NodeId, frame: PeerFrame) -> None:
-        check_frame(sender, frame)
+        check_frame(sender, frame, self._term_of)
         if frame.heartbeat is not None:
             self.detector.heard(sender, self.driver.now())
             self._register(frame.heartbeat.record)
         if frame.envelopes:
             self.driver.deliver(sender, frame)
+
+    def _term_of(self, group: GroupId) -> Term:
+        replica = self.replicas.get(group)
+        return Term(0) if replica is None else replica.status().term
 
     def _up(self, node: NodeId, welcome: PeerWelcome) -> None:
         del welcome

@@ -10,12 +10,15 @@ from collections.abc import Callable
 import msgspec
 
 from synaxis.cluster.commands import NodeChanged
-from synaxis.errors import LimitExceeded, NotFound
+from synaxis.errors import InvalidArgument, LimitExceeded, NotFound
 from synaxis.ids import GroupId, LogIndex, LogTime
 from synaxis.locks.commands import LockEvent
 from synaxis.wire.client import Notice, Watch
 
 __all__ = ["Event", "WatchHub"]
+
+PREFIX_CHARACTERS_MAX = 4096
+"""A watch keeps its prefix; this is beyond every name."""
 
 Event = tuple[LogIndex, int, LogTime, msgspec.Struct]
 
@@ -78,9 +81,12 @@ class WatchHub:
         """Begin ``watch``; ``owner`` is whom ``close_all`` names.
 
         Raises:
+            InvalidArgument: no name is as long as the prefix.
             LimitExceeded: too many watches on this node.
             NotFound: the history that ``watch.after`` asks for is gone.
         """
+        if len(watch.prefix) > PREFIX_CHARACTERS_MAX:
+            raise InvalidArgument(f"a prefix has at most {PREFIX_CHARACTERS_MAX} characters")
         if self.count >= self._watchers_max:
             raise LimitExceeded(
                 f"this node serves at most {self._watchers_max} watches",
