@@ -228,6 +228,7 @@ def _shape(settings: Settings) -> Bootstrap:
         founders=founders or {settings.id: str(settings.peer_advertised)},
         lock_groups=settings.lock_groups,
         replication_factor=settings.replication_factor,
+        token_epoch=settings.token_epoch,
         locks=settings.lock_limits(),
         sessions=settings.session_limits(),
     )

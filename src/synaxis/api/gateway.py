@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 import msgspec
+import structlog
 from aiohttp import web
 
 from synaxis.api.connection import ClientConnection
@@ -29,6 +30,8 @@ __all__ = ["Gateway", "GatewayConfig"]
 
 SPEAKERS_SLACK = 10_000
 """Ended sessions whose connections may be remembered before they are looked for."""
+
+log = structlog.stdlib.get_logger("synaxis.gateway")
 
 _TAKEN_AWAY = (LockEventType.EXPIRED, LockEventType.FORCE_RELEASED)
 
@@ -135,12 +138,16 @@ class Gateway:
         self, group: GroupId, events: list[tuple[LogIndex, int, LogTime, msgspec.Struct]]
     ) -> None:
         """Count what happened, and tell holders whose grants were taken away."""
-        leads = self.node.replicas[group].log.leading is not None
-        for _, _, _, event in events:
+        replica = self.node.replicas[group]
+        # What a new leader applies to catch up was counted by the one before.
+        counts_from = replica.serving_since if replica.log.ready else None
+        for index, _, _, event in events:
             if not isinstance(event, LockEvent):
                 continue
-            if leads:
+            if counts_from is not None and index > counts_from:
                 self.counters.count_lock_event(event)
+                if event.what is LockEventType.FORCE_RELEASED:
+                    _audit(group, event)
             if event.what in _TAKEN_AWAY and event.token:
                 speaker = self.speakers.get(event.session)
                 if speaker is not None:
@@ -232,3 +239,16 @@ class Gateway:
 def _abort(request: web.Request) -> None:
     if request.transport is not None:
         request.transport.abort()
+
+
+def _audit(group: GroupId, event: LockEvent) -> None:
+    """Leave a trace of an intervention, once in the cluster: on the leader."""
+    log.warning(
+        "lock force-released",
+        group=group,
+        kind=event.kind.name.lower(),
+        name=event.name,
+        session=f"{event.session:016x}",
+        token=event.token,
+        **event.details,
+    )

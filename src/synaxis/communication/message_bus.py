@@ -105,6 +105,13 @@ class MessageBus:
         if task is not None:
             task.cancel()
 
+    def expel(self, node: NodeId) -> None:
+        """End both links with ``node``; when it dials again it is told why."""
+        self.drop(node)
+        inbound = self._inbound.pop(node, None)
+        if inbound is not None:
+            inbound[1].abort()
+
     def send(self, node: NodeId, group: GroupId, message: msgspec.Struct) -> None:
         """Say ``message`` to ``node`` in this turn's frame, if it is connected."""
         link = self._links.get(node)

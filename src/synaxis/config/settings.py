@@ -142,6 +142,15 @@ class Settings(BaseSettings):
         ge=1,
         le=9,
     )
+    token_epoch: int = _setting(
+        "Cluster",
+        1,
+        "Prefix of all fencing tokens. Raise it when a cluster is founded anew in place of one "
+        "whose data is lost, so that guarded resources take its tokens for newer. Fixed when "
+        "the cluster is created.",
+        ge=1,
+        le=8191,
+    )
 
     heartbeat_ms: int = _setting(
         "Raft",

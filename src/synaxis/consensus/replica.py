@@ -103,6 +103,8 @@ class Replica:
         self._state_decoder = msgspec.msgpack.Decoder(ReplicaState)
         self._reply_types = machine.reply_types
         self.tally = ReplicaTally()
+        self.serving_since = LogIndex(0)
+        """Entries up to this one were applied before this replica began to serve as leader."""
         self._clock_base = 0
         self._now = now
         self._led_term: Term | None = None
@@ -405,6 +407,7 @@ class Replica:
                 self._clock_base = self.log_time - self._now
         if term is not None and not self._serving and self.log.ready:
             self._serving = True
+            self.serving_since = self.applied_index
             # Entries of earlier leaders may have carried a later time than we had applied.
             self._clock_base = max(self._clock_base, self.log_time - self._now)
             self.leases.start(self.sessions, self._now)

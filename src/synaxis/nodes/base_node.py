@@ -122,7 +122,9 @@ class BaseNode:
     def _build(self, group: GroupId, recovered: RecoveredGroup) -> Replica:
         config = self.config
         machine: StateMachine = (
-            self.cluster if group == CLUSTER_GROUP else LockMachine(config.bootstrap.locks)
+            self.cluster
+            if group == CLUSTER_GROUP
+            else LockMachine(config.bootstrap.locks, config.bootstrap.token_epoch)
         )
         now = Instant(int(asyncio.get_running_loop().time() * 1000))
         raft = Raft(
@@ -210,6 +212,7 @@ class BaseNode:
         if frame.heartbeat is not None:
             self.detector.heard(sender, self.driver.now())
             self._register(frame.heartbeat.record)
+            self._answer_stranger(frame.heartbeat.record)
         if frame.envelopes:
             self.driver.deliver(sender, frame)
 
@@ -267,6 +270,15 @@ class BaseNode:
             record.node_id, record.peer_address, record.api_url, record.disk_id, record.version
         )
         self._propose(CLUSTER_GROUP, command, partial(self._registered, record.node_id))
+
+    def _answer_stranger(self, record: NodeRecord) -> None:
+        """Dial a caller that our list of nodes does not name yet.
+
+        A node that joins knows the founders only; the leader may be none of them, and without
+        a link back the joiner could never acknowledge what would tell it so.
+        """
+        if self.cluster.find(record.node_id) is None:
+            self.bus.connect(record.node_id, record.peer_address)
 
     def _registered(self, node: NodeId, reply: Reply) -> None:
         self._registering.discard(node)
@@ -347,7 +359,7 @@ class BaseNode:
             if node.node_id == self.config.node_id:
                 continue
             if node.removed:
-                self.bus.drop(node.node_id)
+                self.bus.expel(node.node_id)
                 self.detector.forget(node.node_id)
             else:
                 self.bus.connect(node.node_id, node.peer_address)

@@ -29,6 +29,8 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
     """Node id to peer address."""
     lock_groups: int = 1
     replication_factor: int = 3
+    token_epoch: int = 1
+    """Prefix of fencing tokens; see ``locks.tokens``."""
     locks: LockLimits = LockLimits()
     sessions: SessionLimits = SessionLimits()
     """Limits that ``apply`` obeys belong here: replicas that differ in them would drift apart."""

@@ -56,7 +56,7 @@ class Rebalancer:
         caught_up = [
             node
             for node, match in status.match.items()
-            if match + CAUGHT_UP_ENTRIES >= status.commit_index
+            if match > 0 and match + CAUGHT_UP_ENTRIES >= status.commit_index
         ]
         wanted = next_members(status.members, target, caught_up)
         if wanted is None:

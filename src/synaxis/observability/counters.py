@@ -104,7 +104,7 @@ class NodeCounters:
         self.leader_changes: defaultdict[str, int] = defaultdict(int)
         """Group -> times that this node saw another leader than before."""
         self.snapshots: defaultdict[str, int] = defaultdict(int)
-        """``taken``, ``sent`` or ``installed`` -> how often."""
+        """``taken`` or ``installed`` -> how often."""
         self.fsync = LatencyHistogram(FSYNC_BOUNDS_S)
         """One value per group commit."""
         self.wal_bytes = 0

@@ -191,9 +191,9 @@ def _raft(sample: NodeSample, counters: NodeCounters) -> Iterator[Metric]:
     yield lag
     yield changes
     snapshots = CounterMetricFamily(
-        "synaxis_raft_snapshots", "Snapshots taken, sent or installed.", labels=["action"]
+        "synaxis_raft_snapshots", "Snapshots taken or installed.", labels=["action"]
     )
-    for action in ("taken", "sent", "installed"):
+    for action in ("taken", "installed"):
         snapshots.add_metric([action], counters.snapshots.get(action, 0))
     yield snapshots
     yield _histogram(
