@@ -292,6 +292,24 @@ class Cluster:
         if node is not None:
             node.call(lambda replica, _: replica.snapshot_soon())
 
+    def endure(self) -> str | None:
+        """Cut some links for good, but none that every quorum needs; return what was done.
+
+        Source: the outage in which one faulty switch port kept a cluster electing for six hours
+        (reference/reliability.md, N1).
+        """
+        if len(self.node_ids) < 3 or self.wounded is not None:
+            return None
+        kind = self.random.choice((None, "isolate", "one_way", "bridge"))
+        if kind is not None:
+            leader = self.leader() if self.random.random() < 0.5 else None
+            lone = leader.id if leader is not None else None
+            pairs = partition_pairs(kind, self.node_ids, self.random, lone)
+            self.kernel.note("network", kind, "for good", sorted(pairs))
+            self.network.cut(pairs)
+            self.coverage.hit(f"network.endured.{kind}")
+        return kind
+
     # --- lost disks ------------------------------------------------------------------------
 
     def replace(self) -> None:

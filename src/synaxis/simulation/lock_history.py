@@ -44,11 +44,13 @@ def sequential_lock(state: State, operation: tuple[Any, ...]) -> State | None:
     return following
 
 
-def _grant(state: State, session: int, exclusive: bool, token: int) -> State | None:
+def _grant(
+    state: State, session: int, exclusive: bool, token: int, before: int = 0
+) -> State | None:
     holders, highest = state
     if token <= highest:
         return _change_holds(state, session, token, 1)
-    if any(exclusive or other[2] for other in holders):
+    if highest < before or any(exclusive or other[2] for other in holders):
         return None
     return (*holders, (token, session, exclusive, 1)), token
 
@@ -113,7 +115,8 @@ def intervals_of(
 ) -> list[Interval]:
     """Return what happened to the lock ``name``, in no particular order.
 
-    What a client did not learn is taken from ``decided``; such an operation may stay out.
+    What a client did not learn is taken from ``decided``: it had happened when the first replica
+    made the call. Without that, every client that died would double the search.
     """
     operations = list(operations)
     # Who waits for several names can stand at the head of one that is free: then an attempt is
@@ -129,14 +132,44 @@ def intervals_of(
     for one in operations:
         what = translator.meaning(one)
         if what is not None and (alone or what[0] != "refuse_attempt"):
-            found.append(Interval(what, one.called_us, one.returned_us))
+            found.append(Interval(what, one.called_us, _returned(one, calls, decided)))
     ended = {what.operation[1] for what in found if what.operation[0] in ("grant", "convert")}
     found += [
         Interval(("end", call.session), call.time_us, call.time_us)
         for call in calls
         if call.kind == MachineCallKind.END_SESSION and call.session in ended
     ]
-    return found
+    return _with_predecessors(found)
+
+
+def _with_predecessors(found: list[Interval]) -> list[Interval]:
+    """Add to each grant the token that must have been given before it.
+
+    That follows from the others, as all of them happened; saying it keeps the search from trying
+    orders that end nowhere.
+    """
+    tokens = sorted({_new_token(one.operation) for one in found} - {0})
+    before = dict(zip(tokens[1:], tokens, strict=False))
+    return [
+        Interval((*one.operation, before.get(one.operation[3], 0)), one.called, one.returned)
+        if one.operation[0] == "grant"
+        else one
+        for one in found
+    ]
+
+
+def _new_token(operation: tuple[Any, ...]) -> int:
+    match operation:
+        case ("grant", _, _, token) | ("convert", _, _, token, True):
+            return int(token)
+        case _:
+            return 0
+
+
+def _returned(one: Operation, calls: list[MachineCall], decided: Decisions) -> int | None:
+    if one.returned_us is not None or (one.session, one.sequence) not in decided:
+        return one.returned_us
+    return calls[decided[one.session, one.sequence][1]].time_us
 
 
 def prefix(intervals: list[Interval], count: int) -> list[Interval]:

@@ -18,6 +18,7 @@ from synaxis.consensus.raft.election import Election
 from synaxis.consensus.raft.follower import Follower
 from synaxis.consensus.raft.leadership import Leadership
 from synaxis.consensus.raft.log import RaftLog
+from synaxis.consensus.raft.machine import Raft
 from synaxis.consensus.raft.membership import Membership
 from synaxis.consensus.raft.messages import AppendEntries, AppendReply, RequestVote, VoteReply
 from synaxis.consensus.raft.replication import Replication
@@ -84,6 +85,20 @@ def _vote_counted_twice() -> Patches:
 @planted("any-log-may-win", "a candidate with an outdated log gets votes", "crash", "partition")
 def _any_log_may_win() -> Patches:
     return [(RaftLog, "is_outdated_by", lambda *_: True)]
+
+
+@planted("no-check-quorum", "a leader that hears no quorum goes on leading", "partition")
+def _no_check_quorum() -> Patches:
+    return [(Leadership, "_hears_quorum", lambda *_: True)]
+
+
+@planted("elections-disturb", "a node that hears no leader deposes the one that others hear")
+def _elections_disturb() -> Patches:
+    # Either pre-votes or stickiness alone would prevent it.
+    def at_once(self: Election, now: Instant) -> bool:
+        return self.is_eligible() and self.start(now)
+
+    return [(Election, "campaign", at_once), (Raft, "_trusts_a_leader", lambda *_: False)]
 
 
 # --- replication -------------------------------------------------------------------------------

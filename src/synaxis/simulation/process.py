@@ -39,7 +39,8 @@ CLUSTER_ID = "simulated"
 
 TICK_MIN_US = 2 * MICROSECONDS_PER_MILLISECOND
 WRITE_MAX_US = 3_000 * MICROSECONDS_PER_MILLISECOND
-FUSE_OPERATIONS_MAX = 8
+FUSE_OPERATIONS = (0, 1, 1, 1, 2, 3, 4, 6)
+"""After how many steps of a write the power goes; 1 is between the write and its sync."""
 INVARIANTS_CHECK_INTERVAL = 64
 """Turns between two calls of ``check_invariants``, which look at everything."""
 LOG_CHECK_INTERVAL = 8 * INVARIANTS_CHECK_INTERVAL
@@ -182,10 +183,10 @@ class SimulatedNode:
     def lose_power_while_writing(self) -> None:
         """Lose power at some step of the next write to the disk; the restart follows by itself."""
         if self.running:
-            self.disk.light_fuse(self.random.randrange(FUSE_OPERATIONS_MAX))
+            self.disk.light_fuse(self.random.choice(FUSE_OPERATIONS))
 
     def _die_writing(self) -> None:
-        self.disk.light_fuse(self.random.randrange(FUSE_OPERATIONS_MAX))
+        self.disk.light_fuse(self.random.choice(FUSE_OPERATIONS))
         try:
             self._write_batch(self._writing)
         except (PowerLost, StorageError):

@@ -32,6 +32,7 @@ SECONDS_DEFAULT = 60.0
 LEADER_WITHIN_S = 8
 # A write that is under way when the disks heal may take another 3 s.
 PROGRESS_WITHIN_S = 20
+ENDURED_S = 3
 FINISH_WITHIN_S = 40
 CONVERGE_WITHIN_S = 20
 TRACE_LINES_SHOWN = 40
@@ -83,7 +84,9 @@ class Run:
         """
         self.kernel.run_until(int(self.seconds * SECOND))
         try:
-            self._demand_progress()
+            self.cluster.heal()
+            self._demand_progress("after healing")
+            self._endure_a_partition()
             self._demand_an_end()
         except InvariantViolation:
             # A wrong answer is the better explanation for clients that do not get on.
@@ -104,18 +107,33 @@ class Run:
                 )
             self.kernel.run_until(min(limit, self.kernel.now + SECOND // 4))
 
-    def _demand_progress(self) -> None:
+    def _demand_progress(self, when: str) -> None:
         cluster = self.cluster
-        cluster.heal()
         done = {client.name: client.completed for client in cluster.live_clients()}
-        self._within(LEADER_WITHIN_S, "a leader is elected", lambda: cluster.leader() is not None)
+        self._within(
+            LEADER_WITHIN_S, f"a leader is elected {when}", lambda: cluster.leader() is not None
+        )
         self._within(
             PROGRESS_WITHIN_S,
-            "every live client gets an answer",
+            f"every live client gets an answer {when}",
             lambda: all(
                 client.completed > done.get(client.name, 0) for client in cluster.live_clients()
             ),
         )
+
+    def _endure_a_partition(self) -> None:
+        """Work on although some links stay cut, as long as a quorum hears each other."""
+        cluster = self.cluster
+        kind = cluster.endure()
+        if kind is None:
+            return
+        self.kernel.run_until(self.kernel.now + ENDURED_S * SECOND)
+        self._demand_progress(f"although the network is cut ({kind})")
+        elections = len(cluster.monitor.leader_terms)
+        self.kernel.run_until(self.kernel.now + ENDURED_S * SECOND)
+        if len(cluster.monitor.leader_terms) > elections:
+            raise InvariantViolation("liveness", f"leadership is not stable: {kind}")
+        cluster.network.cut(set())
 
     def _demand_an_end(self) -> None:
         cluster = self.cluster
