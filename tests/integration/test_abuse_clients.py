@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import resource
 import socket
 from collections.abc import Callable
 
@@ -20,6 +21,7 @@ from support.abuse import (
     poll,
 )
 from support.cluster_process import ClusterProcesses, NodeProcess
+from synaxis.consensus.commands import OpenSession
 from synaxis.ids import GroupId, NodeId, Sequence, SessionId
 from synaxis.locks.commands import (
     Acquire,
@@ -29,6 +31,7 @@ from synaxis.locks.commands import (
     LockKind,
     SetPermits,
 )
+from synaxis.security.api_keys import ApiKeys
 from synaxis.wire.client import (
     AddMember,
     Admin,
@@ -52,7 +55,7 @@ Start = Callable[..., ClusterProcesses]
 MIB = 1024 * 1024
 
 
-def call(
+def call(  # noqa: PLR0913  # a keyword for each field that may lie
     command: object = None,
     *,
     number: int = 1,
@@ -160,9 +163,9 @@ WRONG = {
         "invalid_argument",
     ),
     "a session that is unknown": (call(session=12345), "session_expired"),
-    "TTL 0": (call(open_session().submission.command.__class__(0)), "invalid_argument"),
-    "TTL -1": (call(open_session().submission.command.__class__(-1)), "invalid_argument"),
-    "TTL 1e18": (call(open_session().submission.command.__class__(10**18)), "invalid_argument"),
+    "TTL 0": (call(OpenSession(0)), "invalid_argument"),
+    "TTL -1": (call(OpenSession(-1)), "invalid_argument"),
+    "TTL 1e18": (call(OpenSession(10**18)), "invalid_argument"),
     "an owner of 1 MB": (open_session(8, "o" * 1_000_000), "invalid_argument"),
     "no name": (call(Acquire((), 0)), "invalid_argument"),
     "an empty name": (call(Acquire(("",), 0)), "invalid_argument"),
@@ -354,8 +357,6 @@ async def test_connections_cannot_take_the_files_that_the_disk_needs(cluster: St
 
 
 def limit_files(node: NodeProcess, count: int) -> None:
-    import resource
-
     resource.prlimit(node.pid, resource.RLIMIT_NOFILE, (count, count))
 
 
@@ -417,8 +418,6 @@ async def test_http_requests_that_make_no_sense_are_refused(cluster: Start) -> N
 
 
 async def test_without_a_valid_key_nobody_enters(cluster: Start) -> None:
-    from synaxis.security.api_keys import ApiKeys
-
     directory = (await asyncio.to_thread(cluster, 1)).directory
     keys = directory / "keys"
     keys.write_text(ApiKeys.line("ops", "syx_right") + "\n")

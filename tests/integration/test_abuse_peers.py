@@ -231,7 +231,7 @@ class Authority:
 
 
 async def test_a_peer_certificate_serves_for_the_node_that_it_names_only(
-    cluster: Start, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
     ours, foreign = Authority(tmp_path / "ca"), Authority(tmp_path / "foreign")
     nodes = ClusterProcesses(tmp_path / "nodes", 3)

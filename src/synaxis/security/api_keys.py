@@ -5,6 +5,7 @@ A key has 256 random bits, so a plain SHA-256 is enough: there is nothing to gue
 
 import hashlib
 import hmac
+import re
 import secrets
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from synaxis.errors import ConfigError
 __all__ = ["ApiKeys", "new_api_key"]
 
 PREFIX = "syx_"
+_SHA256_HEX = re.compile(r"[0-9a-fA-F]{64}")
 
 
 def new_api_key() -> str:
@@ -48,12 +50,13 @@ class ApiKeys:
             if not text:
                 continue
             name, _, digest = text.partition(":")
-            try:
-                hashes[name] = bytes.fromhex(digest)
-            except ValueError as error:
+            if name in hashes or not _SHA256_HEX.fullmatch(digest):
+                # A hash cut short would lock its owner out without a word.
                 raise ConfigError(
-                    f"api_keys_file: line {number} of {path} is not name:sha256-hex"
-                ) from error
+                    f"api_keys_file: line {number} of {path} is not name:sha256-hex, with a name "
+                    "of its own"
+                )
+            hashes[name] = bytes.fromhex(digest)
         if not hashes:
             raise ConfigError(f"api_keys_file: {path} holds no key")
         return cls(hashes)

@@ -1,0 +1,119 @@
+"""A link dials for as long as it lives, whatever the other side does."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+from aiohttp import web
+
+from synaxis.communication.message_bus import BusEvents
+from synaxis.communication.peer_link import LinkConfig, PeerLink
+from synaxis.ids import NodeId
+from synaxis.observability.counters import LinkCounters
+from synaxis.wire.peer import PeerHello, PeerRefusal, PeerWelcome
+
+TARGET = NodeId("n2")
+WELCOME = msgspec.msgpack.encode(PeerWelcome(TARGET, "disk"))
+Behaviour = Callable[[web.WebSocketResponse], Any]
+
+
+async def hang_up(socket: web.WebSocketResponse) -> None:
+    await socket.close()
+
+
+async def talk_text(socket: web.WebSocketResponse) -> None:
+    await socket.send_str("welcome")
+
+
+async def talk_gibberish(socket: web.WebSocketResponse) -> None:
+    await socket.send_bytes(b"\xc1")
+
+
+async def be_somebody_else(socket: web.WebSocketResponse) -> None:
+    await socket.send_bytes(msgspec.msgpack.encode(PeerWelcome(NodeId("n3"), "disk")))
+
+
+async def refuse(socket: web.WebSocketResponse) -> None:
+    await socket.send_bytes(msgspec.msgpack.encode(PeerRefusal("not_found", "later", False)))
+
+
+@asynccontextmanager
+async def peer(first: Behaviour) -> AsyncIterator[str]:
+    """A node that behaves badly to its first caller and well to all others."""
+    behaviours = [first]
+
+    async def serve(request: web.Request) -> web.WebSocketResponse:
+        socket = web.WebSocketResponse()
+        await socket.prepare(request)
+        await socket.receive()
+        if behaviours:
+            await behaviours.pop()(socket)
+            return socket
+        await socket.send_bytes(WELCOME)
+        await socket.receive()
+        return socket
+
+    application = web.Application()
+    application.router.add_get("/v1/peer", serve)
+    runner = web.AppRunner(application, shutdown_timeout=0.1)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    yield f"127.0.0.1:{runner.addresses[0][1]}"
+    await runner.cleanup()
+
+
+def news(up: asyncio.Event, proven: Callable[..., bool] = lambda *_: True) -> BusEvents:
+    def no_one(_hello: PeerHello, _certificate: Mapping[str, Any] | None) -> None:
+        return None
+
+    return BusEvents(
+        admit=no_one,
+        is_proven=proven,
+        received=lambda *_: None,
+        up=lambda *_: up.set(),
+        down=lambda _: None,
+        refused=lambda *_: None,
+    )
+
+
+def link_to(address: str, events: BusEvents) -> PeerLink:
+    config = LinkConfig(redial_s_min=0.001, redial_s_max=0.01, handshake_s=0.5)
+    hello = PeerHello(1, "c", NodeId("n1"), "disk 1", TARGET)
+    return PeerLink(TARGET, address, lambda _: hello, config, events, LinkCounters())
+
+
+@asynccontextmanager
+async def running(link: PeerLink) -> AsyncIterator[None]:
+    async with aiohttp.ClientSession() as session:
+        task = asyncio.get_running_loop().create_task(link.run(session))
+        try:
+            yield
+            assert not task.done(), "a link never gives up"
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("first", [hang_up, talk_text, talk_gibberish, be_somebody_else, refuse])
+async def test_a_conversation_that_fails_is_begun_again(first: Behaviour) -> None:
+    """A peer that closed instead of answering ended the link for ever."""
+    up = asyncio.Event()
+    async with peer(first) as address, running(link_to(address, news(up))):
+        await asyncio.wait_for(up.wait(), 5)
+
+
+async def test_a_peer_that_cannot_prove_its_id_hears_nothing() -> None:
+    up, tries = asyncio.Event(), iter([False, False, True])
+    events = news(up, lambda *_: next(tries))
+    async with peer(refuse) as address, running(link_to(address, events)):
+        await asyncio.wait_for(up.wait(), 5)
+    assert next(tries, None) is None
+
+
+async def test_an_address_that_cannot_be_dialled_does_not_end_the_link() -> None:
+    async with running(link_to("host:99999999", news(asyncio.Event()))):
+        await asyncio.sleep(0.02)
