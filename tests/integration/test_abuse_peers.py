@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -51,12 +52,13 @@ def hello_of(node: NodeProcess, callee: str, **changes: object) -> PeerHello:
 
 @asynccontextmanager
 async def dialled(
-    node: NodeProcess, scheme: str = "http", **options: object
+    node: NodeProcess, tls_context: ssl.SSLContext | None = None
 ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+    scheme = "http" if tls_context is None else "https"
     url = f"{scheme}://127.0.0.1:{node.peer_port}/v1/peer"
     async with (
         aiohttp.ClientSession() as session,
-        session.ws_connect(url, compress=0, **options) as link,  # type: ignore[arg-type]  # ssl
+        session.ws_connect(url, compress=0, ssl=tls_context or True) as link,
     ):
         yield link
 
@@ -74,7 +76,7 @@ async def ends(link: aiohttp.ClientWebSocketResponse) -> bool:
 async def test_a_caller_that_is_not_who_it_must_be_is_refused(cluster: Start) -> None:
     nodes = await asyncio.to_thread(cluster, 3)
     victim, other = nodes["n1"], nodes["n2"]
-    wrong = {
+    wrong: dict[str, dict[str, object]] = {
         "protocol_violation": {"version": 0},
         "identity_mismatch": {"cluster_id": "0123456789abcdef"},
         "not_found": {"node_id": NodeId("stranger")},
@@ -146,11 +148,7 @@ async def test_a_member_that_speaks_nonsense_does_not_wedge_the_cluster(cluster:
         said(AppendEntries(Term(0), LogIndex(2**63), Term(0), LogIndex(2**63), 0)),
         said(InstallSnapshot(Term(2**64 - 1), meta, 0, b"", 0)),
         said(vote, "no/such/group"),
-        _encode(
-            PeerFrame(
-                [], Heartbeat(1, NodeRecord(leader.node_id and NodeId(leader.node_id), "h:1", "u"))
-            )
-        ),
+        _encode(PeerFrame([], Heartbeat(1, NodeRecord(NodeId(leader.node_id), "h:1", "u")))),
     ]
     for lie in lies:
         for victim in (leader, follower):
@@ -242,17 +240,17 @@ async def test_a_peer_certificate_serves_for_the_node_that_it_names_only(
         victim, other = nodes["n1"], nodes["n2"]
         right = tls.client_side(ours.path, *ours.issue("n2"))
         stolen = tls.client_side(ours.path, *ours.issue("n9"))
-        async with dialled(victim, "https", ssl=stolen) as link:
+        async with dialled(victim, stolen) as link:
             refusal = await greet(link, hello_of(other, "n1"))
             assert isinstance(refusal, PeerRefusal)
             assert refusal.code == "identity_mismatch"
             assert "certificate" in refusal.message
-        async with dialled(victim, "https", ssl=right) as link:
+        async with dialled(victim, right) as link:
             assert isinstance(await greet(link, hello_of(other, "n1")), PeerWelcome)
         strangers = tls.client_side(ours.path, *foreign.issue("n2"))
         for _ in range(100):
             with pytest.raises((aiohttp.ClientError, OSError)):
-                async with dialled(victim, "https", ssl=strangers) as link:
+                async with dialled(victim, strangers) as link:
                     await greet(link, hello_of(other, "n1"))
         with pytest.raises((aiohttp.ClientError, OSError)):
             async with dialled(victim):

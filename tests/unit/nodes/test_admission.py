@@ -41,8 +41,9 @@ class Door:
     def apply(self, command: msgspec.Struct) -> None:
         self.cluster.apply(SessionId(0), Sequence(0), command, LogTime(0))
 
-    def code(self, certificate: dict[str, object] | None = None, **changes: object) -> str | None:
-        refusal = self.admission.admit(msgspec.structs.replace(HELLO, **changes), certificate)
+    def code(self, *certificates: dict[str, object], **changes: object) -> str | None:
+        hello = msgspec.structs.replace(HELLO, **changes)
+        refusal = self.admission.admit(hello, *certificates)
         return None if refusal is None else f"{refusal.code}{'!' if refusal.fatal else ''}"
 
 
