@@ -1,6 +1,7 @@
 """How a node begins and ends when its surroundings are hostile."""
 
 import asyncio
+import contextlib
 import os
 import signal
 import subprocess
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from support.abuse import LOCKS, attacker, lock_round_trip, open_session, poll
+from support.abuse import LOCKS, Attacker, attacker, lock_round_trip, open_session, poll
 from support.cluster_process import ClusterProcesses, NodeProcess
 from synaxis.ids import Sequence, SessionId
 from synaxis.locks.commands import Acquire
@@ -120,14 +121,20 @@ async def test_a_full_disk_stops_the_node_and_the_cluster_goes_on(
 async def _write_until_full(nodes: ClusterProcesses, victim: NodeProcess) -> None:
     """Write more than the log segment that was made when there was room can hold."""
     leader = await asyncio.to_thread(nodes.leader)
+    gone = contextlib.suppress(ConnectionError)  # the victim may be the leader itself
     async with attacker(leader) as client, asyncio.timeout(40):
-        await client.answer_to(open_session(7))
-        sequence = 0
-        while victim.running:
-            sequences = range(sequence + 1, sequence + 201)
-            sequence += 200
-            await client.say(*(_bulky(each) for each in sequences))
-            await client.hear(200)
+        with gone:
+            await _write_while_running(client, victim)
+
+
+async def _write_while_running(client: Attacker, victim: NodeProcess) -> None:
+    await client.answer_to(open_session(7))
+    sequence = 0
+    while victim.running:
+        sequences = range(sequence + 1, sequence + 201)
+        sequence += 200
+        await client.say(*(_bulky(each) for each in sequences))
+        await client.hear(200)
 
 
 def _bulky(sequence: int) -> Call:
