@@ -5,7 +5,7 @@ received with what the machine answered, in order, and refuses answers that the 
 not allow. It shares no code with ``synaxis.locks`` but the message types.
 
 Rules judged: tokens strictly grow; holders are always compatible; nobody overtakes an earlier
-waiter that he would block; whoever stands at the head and could have the lock has it; a wait ends
+waiter that he would block; whoever could have what he waits for has it; a wait ends
 when its time is over and not before; a deadlock is announced exactly when there is a cycle, with
 a cycle that exists; dead sessions hold and get nothing; releases free exactly what they name.
 """
@@ -388,13 +388,13 @@ class LockModel:
     # --- judgements -------------------------------------------------------------------------
 
     def _settle(self) -> None:
-        """After a call: the touched resources are compatible, and no head waits for nothing."""
+        """After a call: holders are compatible, and nobody waits for nothing."""
         touched, self.table.touched = self.table.touched, {}
         for key in touched:
             resource = self.table.resource(key)
             self._judge_holders(key, resource)
-            for wait in resource.queue[:1]:
-                stuck = self.table.is_head(wait) and self.table.could_have(wait)
+            for wait in resource.queue:
+                stuck = self.table.could_have(wait)
                 self._require(not stuck, "a waiter was forgotten: the lock is free", wait)
             if resource.delayed_until <= self.table.now:
                 self._delayed.pop(key, None)

@@ -190,10 +190,6 @@ class NaiveTable:
             for blocker in self.blockers(wait, key)
         }
 
-    def is_head(self, wait: Wait) -> bool:
-        """Return whether ``wait`` is the first in all its queues."""
-        return all(self.resource(key).queue[0] is wait for key in wait.keys)
-
     def in_cycle(self, start: Wait) -> bool:
         """Return whether ``start`` waits for itself through locks alone; permits are left out."""
         seen: set[Party] = set()

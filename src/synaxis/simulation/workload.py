@@ -47,6 +47,7 @@ ACTIONS: tuple[tuple[str, int], ...] = (
 
 READER_INTERVAL_MAX = 200_000
 POLL_INTERVAL = 50_000
+SEMAPHORES = ("gpu", "disk")
 WAIT_CHOICES_MS = (-1, -1, 150, 600, 2_000)
 
 
@@ -221,8 +222,9 @@ class LockWorkload:
 
     def _semaphore(self, task: Task) -> Script:
         weight = task.random.randrange(1, self.permits + 1)
+        count = 1 if task.random.random() < 0.7 else len(SEMAPHORES)
         acquire = Acquire(
-            ("gpu",),
+            tuple(task.random.sample(SEMAPHORES, count)),
             self._wait_ms(task),
             kind=LockKind.SEMAPHORE,
             weight=weight,
@@ -266,12 +268,13 @@ class LockWorkload:
         yield task.submit(ForceRelease(name, "simulated operator"))
 
     def _resize(self, task: Task) -> Script:
-        yield task.submit(SetPermits("gpu", task.random.randrange(1, 6)))
+        name = task.random.choice(SEMAPHORES)
+        yield task.submit(SetPermits(name, task.random.randrange(1, 6)))
         for permits in (self.permits, 0):
             yield self._hold(task)
             if not task.has_session():
                 return
-            yield task.submit(SetPermits("gpu", permits))
+            yield task.submit(SetPermits(name, permits))
 
     def _read(self, task: Task) -> Script:
         answer = yield task.client.ask(DescribeLock(task.random.choice(self.plain)))
