@@ -1,6 +1,9 @@
 """Planted bugs of the lock machine and of the disk log."""
 
 # The replacements touch what is private to the machines, which is their whole purpose.
+# ruff: noqa: SLF001
+
+# The replacements touch what is private to the machines, which is their whole purpose.
 
 from collections.abc import Iterator, Sequence
 
@@ -31,6 +34,20 @@ def _lost_waiter() -> Patches:
             self.table.drop_if_idle(resource)
 
     return [(Granting, "_finish", silent)]
+
+
+@planted(
+    "second-queue-asleep",
+    "a grant of several semaphores wakes nobody behind it in the other queues",
+)
+def _second_queue_asleep() -> Patches:
+    wake_queue = Granting._wake_queue
+
+    def one_queue(self: Granting, resource: Resource, now: LogTime) -> list[Resource]:
+        wake_queue(self, resource, now)
+        return []
+
+    return [(Granting, "_wake_queue", one_queue)]
 
 
 @planted(
