@@ -7,8 +7,9 @@ Sources: Ongaro, thesis 6.3 (sessions); reference etcd issue 15247 (a leader tha
 stall revoked every lease: hence ``stalled``).
 """
 
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from heapq import heapify, heappop, heappush
+from operator import itemgetter
 from typing import Any
 
 import msgspec
@@ -16,6 +17,10 @@ import msgspec
 from synaxis.ids import Instant, LogIndex, Sequence, SessionId
 
 __all__ = ["AckedSequences", "CachedReply", "LeaseKeeper", "Session", "SessionTable"]
+
+
+RANGES_MAX = 20_000
+"""Gaps between acknowledged sequences of one session; as many as its open commands may make."""
 
 
 class CachedReply(msgspec.Struct, frozen=True, array_like=True, gc=False):
@@ -41,7 +46,8 @@ class AckedSequences:
     def __contains__(self, sequence: int) -> bool:
         if sequence <= self.floor:
             return True
-        return any(low <= sequence <= high for low, high in self.ranges)
+        at = bisect_right(self.ranges, sequence, key=itemgetter(0)) - 1
+        return at >= 0 and sequence <= self.ranges[at][1]
 
     def raise_floor(self, floor: int) -> None:
         """Everything up to ``floor`` is finished."""
@@ -90,8 +96,11 @@ class Session:
                     del replies[old]
             acked.raise_floor(floor)
         for sequence in above:
-            self.replies.pop(sequence, None)
-            acked.add(sequence)
+            # A reply that cannot be noted as seen is kept: forgetting both would let a late
+            # duplicate of the command be applied again.
+            if len(acked.ranges) < RANGES_MAX:
+                self.replies.pop(sequence, None)
+                acked.add(sequence)
 
 
 class SavedSession(msgspec.Struct, frozen=True, array_like=True):

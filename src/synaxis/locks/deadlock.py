@@ -21,8 +21,6 @@ __all__ = ["CYCLE_HOLDS_MAX", "CYCLE_MEMBERS_MAX", "Referee"]
 
 CYCLE_MEMBERS_MAX = 100
 """Members that a refusal names. The text says how many there are."""
-OTHERS_LOOKED_AT_MAX = 64
-"""With more requests than this a search is cheaper than asking whether it is needed."""
 CYCLE_HOLDS_MAX = 16
 """Held names that a refusal lists per member, the one that is waited for first."""
 
@@ -74,13 +72,8 @@ class Referee:
         if request.token:
             return True
         table = self._granting.table
-        tenant = table.tenant(request.session)
-        if len(tenant.requests) > OTHERS_LOOKED_AT_MAX:
-            return True
-        return any(
-            other.task == request.task and other is not request and table.contended(other)
-            for other in tenant.requests.values()
-        )
+        others = table.tenant(request.session).by_task[request.task]
+        return any(other is not request and table.contended(other) for other in others)
 
     def _break(
         self, cycle: list[Step], victim: Request, requester: Request, now: LogTime

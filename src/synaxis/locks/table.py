@@ -15,6 +15,7 @@ memory and the work of the common case; only this module and the fast paths of
 
 from collections import OrderedDict
 from collections.abc import Iterator
+from operator import attrgetter
 from typing import NamedTuple
 
 from synaxis.ids import FencingToken, LogTime, Sequence, SessionId
@@ -160,23 +161,35 @@ class Resource:
 class Tenant:
     """Everything that one session has in the table."""
 
-    __slots__ = ("requests", "session", "waits")
+    __slots__ = ("by_task", "requests", "session", "waits")
 
     def __init__(self, session: SessionId) -> None:
         self.session = session
         self.requests: dict[Sequence, Request] = {}
         """By the sequences of their acquires; re-entries and upgrades add a key for the same
         request, so ``requests[s].sequence == s`` picks each request once."""
+        self.by_task: dict[int, list[Request]] = {}
+        """The requests of each task, each once, oldest first."""
         self.waits: dict[int, list[Request]] = {}
         """What each task waits for, upgrades included, in the order in which the waits began."""
 
     def add(self, request: Request) -> None:
         """Index a new request."""
         self.requests[request.sequence] = request
+        mine = self.by_task.get(request.task)
+        if mine is None:
+            self.by_task[request.task] = [request]
+        else:
+            mine.append(request)
 
     def remove(self, request: Request) -> None:
         """Forget a request, under all its sequences."""
         self.requests.pop(request.sequence, None)
+        mine = self.by_task[request.task]
+        if len(mine) == 1:
+            del self.by_task[request.task]
+        else:
+            mine.remove(request)
         if request.entries is not None:
             for entry in request.entries:
                 self.requests.pop(entry, None)
@@ -200,7 +213,7 @@ class Tenant:
 
     def of_task(self, task: int) -> list[Request]:
         """Return the requests of one task, in the order of their sequences."""
-        return [request for request in self.distinct() if request.task == task]
+        return sorted(self.by_task.get(task, ()), key=attrgetter("sequence"))
 
 
 class LockTable:

@@ -3,7 +3,13 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synaxis.consensus.sessions import AckedSequences, CachedReply, LeaseKeeper, SessionTable
+from synaxis.consensus.sessions import (
+    RANGES_MAX,
+    AckedSequences,
+    CachedReply,
+    LeaseKeeper,
+    SessionTable,
+)
 from synaxis.ids import Instant, LogIndex, Sequence, SessionId
 
 ONE, TWO = SessionId(1), SessionId(2)
@@ -48,6 +54,16 @@ def test_a_long_wait_does_not_pin_the_replies_of_later_commands() -> None:
         session.acknowledge(Sequence(0), (Sequence(number),))
     assert session.replies == {Sequence(1): None}
     assert len(session.acked.ranges) == 1
+
+
+def test_gaps_between_acknowledged_sequences_are_bounded_and_nothing_is_forgotten_twice() -> None:
+    """One call with 50,000 scattered acknowledgements blocked every replica for a minute."""
+    session = table_with(ONE).by_id[ONE]
+    scattered = tuple(Sequence(2 * n) for n in range(1, RANGES_MAX + 1_000))
+    session.replies = {n: CachedReply(LogIndex(1), 0, None) for n in scattered}
+    session.acknowledge(Sequence(0), scattered)
+    assert len(session.acked.ranges) == RANGES_MAX
+    assert all((n in session.replies) != (n in session.acked) for n in scattered)
 
 
 def test_opening_a_session_twice_keeps_the_first() -> None:
