@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -161,9 +162,10 @@ def test_nodes_end_when_their_supervisor_is_killed(
     running = up("--port", port, "--data-dir", str(tmp_path))
     running.url()
     running.process.kill()
-    assert running.process.stderr is not None
-    running.process.stderr.read()  # the pipe closes when the node has ended, too
-    assert busy_ports(plan(1, Path(), int(port))) == []
+    give_up = time.monotonic() + 15
+    while busy_ports(plan(1, Path(), int(port))):
+        assert time.monotonic() < give_up, "the node outlived its supervisor"
+        time.sleep(0.05)
 
 
 def test_three_nodes_elect_hand_over_and_replace_a_crashed_one(

@@ -33,9 +33,10 @@ async def test_a_node_that_joins_while_no_founder_leads_catches_up(cluster: Star
         await voters_become(client, {"n1", "n2"})
         for group in ("cluster", "locks/0"):
             await client.transfer_leadership(group, "n2")
-        async with asyncio.timeout(10):
-            while not (second.leads("cluster") and second.leads("locks/0")):
-                await asyncio.sleep(0.1)
+        for group in ("cluster", "locks/0"):
+            await asyncio.to_thread(
+                nodes.wait_until, lambda group=group: second.leads(group), "n2 leads", 10
+            )
         third = nodes.add("n3", ["--join", nodes["n1"].url])
         third.start()
         await asyncio.to_thread(nodes.wait_ready, "n3")
