@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 
@@ -34,9 +35,7 @@ async def test_a_node_that_joins_while_no_founder_leads_catches_up(cluster: Star
         for group in ("cluster", "locks/0"):
             await client.transfer_leadership(group, "n2")
         for group in ("cluster", "locks/0"):
-            await asyncio.to_thread(
-                nodes.wait_until, lambda group=group: second.leads(group), "n2 leads", 10
-            )
+            await asyncio.to_thread(nodes.wait_until, partial(second.leads, group), "n2 leads", 10)
         third = nodes.add("n3", ["--join", nodes["n1"].url])
         third.start()
         await asyncio.to_thread(nodes.wait_ready, "n3")
