@@ -3,8 +3,6 @@
 # The replacements touch what is private to the machines, which is their whole purpose.
 # ruff: noqa: SLF001
 
-# The replacements touch what is private to the machines, which is their whole purpose.
-
 from collections.abc import Iterator, Sequence
 
 from synaxis.effects import Refused
