@@ -49,6 +49,7 @@ class _Reader:
         self.segments: list[Segment] = []
         self.obsolete: list[str] = []
         self.damaged: list[str] = []
+        self.blemished = False
         self.last_scan = ScanResult([], BatchEnd(0, 0, 0), None)
 
     def read_all(self) -> None:
@@ -66,6 +67,7 @@ class _Reader:
         if decoded is not None and decoded[0].baseline:
             self.obsolete += [segment_name(segment.number) for segment in self.segments]
             self.replay, self.segments, self.damaged = Replay(), [], []
+            self.blemished = False
         self.replay.begin_segment()
         scan = self._scan(content, number, decoded, last=last)
         if scan is None:
@@ -80,6 +82,7 @@ class _Reader:
         segment = Segment(number, scan.end.length)
         segment.last_index = self.replay.last_index
         self.segments.append(segment)
+        self.blemished |= scan.blemished
         self.last_scan = scan
 
     def _scan(
@@ -129,7 +132,8 @@ def recover(
         replay.lose(None)
     replay.put_votes(votes.votes, complete=votes.complete)
     groups = replay.finish(snapshots.load)
-    rewrite = replay.losses > 0 or not all(group.intact for group in groups.values())
+    intact = all(group.intact for group in groups.values())
+    rewrite = replay.losses > 0 or reader.blemished or not intact
     scan = reader.last_scan
     return Recovery(
         groups,

@@ -63,6 +63,9 @@ class ScanResult(NamedTuple):
     """Of the last complete batch; before the end of the file if that was torn."""
     before_seal: BatchEnd | None
     """If the last batch is a single SEAL: the end of the batch before it, surely synced."""
+    blemished: bool = False
+    """Whether there is damage, even if nothing is missing because of it: a SEAL says nothing, but
+    the next torn tail would be taken for more of the same."""
 
 
 class _Scan:
@@ -84,6 +87,7 @@ class _Scan:
         self._batch_found = 0
         self._before_seal: BatchEnd | None = None
         self._found: list[Record | Loss] = []
+        self._blemished = False
 
     def run(self) -> ScanResult:
         """Scan to the end."""
@@ -103,11 +107,13 @@ class _Scan:
                 break
             # One damage is enough to distrust the tail as well.
             self._may_be_torn = False
+            self._blemished = True
             if intact is None:
                 self._skip_to_next_record()
             else:
                 self._lose(intact)
-        return ScanResult(self._found, self._end_of_last_batch(), self._before_seal)
+        end = self._end_of_last_batch()
+        return ScanResult(self._found, end, self._before_seal, self._blemished)
 
     def _end_of_last_batch(self) -> BatchEnd:
         return BatchEnd(self._batch_start, self._batch - 1, self._batch_rolling)

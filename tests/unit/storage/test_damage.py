@@ -41,6 +41,24 @@ class Step(NamedTuple):
     known: Groups
 
 
+def test_damage_that_took_nothing_does_not_turn_a_later_torn_tail_into_damage() -> None:
+    """Simulator seed 7000384: the flipped bit was in the seal of an empty log."""
+    directory = FaultyDirectory()
+    open_log(directory)
+    files = directory.after_crash()
+    files[SEGMENT] = files[SEGMENT][:-5] + b"!" + files[SEGMENT][-4:]
+    directory = FaultyDirectory(files)
+    log, _ = open_log(directory)
+    stage(log, [(LOCKS, persist(entry(1)))])
+    files = directory.after_crash()
+    stage(log, [(LOCKS, persist(entry(2)))])
+    newest = max(name for name in files if name.endswith(".wal"))
+    files[newest] = directory.after_crash()[newest][:-9]
+    recovered = open_log(FaultyDirectory(files))[1][LOCKS]
+    assert recovered.entries == [entry(1)]
+    assert not recovered.damaged
+
+
 def recorded_steps(segment_bytes_max: int = 1 << 26) -> list[Step]:
     directory = FaultyDirectory()
     log, _ = open_log(directory, segment_bytes_max)
