@@ -290,7 +290,8 @@ class LockModel:
                 self._judge_cycle(wait, reply)
                 self.table.stop_waiting(wait)
             case Refused("invalid_argument") if wait.keys[0][0] == LockKind.SEMAPHORE:
-                fits = wait.weight <= self.table.resource(wait.keys[0]).permits
+                resources = [self.table.resource(key) for key in wait.keys]
+                fits = all(wait.weight <= one.permits for one in resources)
                 self._require(not fits, "a wait for permits failed for no reason", outcome)
                 self.table.stop_waiting(wait)
             case Refused("lock_not_held" | "lock_lost") if wait.converts is not None:
