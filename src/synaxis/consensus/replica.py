@@ -337,6 +337,8 @@ class Replica:
         match command:
             case OpenSession(ttl_ms, owner):
                 known = self.sessions.by_id
+                if number in self.sessions.ended:
+                    return _SESSION_EXPIRED
                 if number not in known and len(known) >= self.config.sessions.sessions_max:
                     return _limit("sessions_max", self.config.sessions.sessions_max)
                 fresh = number not in known
@@ -354,7 +356,7 @@ class Replica:
         return SessionClosed()
 
     def _end_session(self, number: SessionId, now: LogTime) -> None:
-        session = self.sessions.by_id.pop(number, None)
+        session = self.sessions.end(number, now)
         if session is None:
             return
         self.leases.forget(number)
@@ -499,13 +501,19 @@ class Replica:
 
     def state(self) -> bytes:
         """Return the whole replicated state; equal on all replicas at equal applied index."""
-        state = ReplicaState(self.log_time, self.sessions.save(), self.machine.snapshot())
+        state = ReplicaState(
+            self.log_time,
+            self.sessions.save(),
+            self.machine.snapshot(),
+            list(self.sessions.ended.items()),
+        )
         return ENCODER.encode(state)
 
     def _restore(self, snapshot: Snapshot) -> None:
         state = self._state_decoder.decode(snapshot.data)
         self.log_time = state.log_time
         self.sessions.load([with_typed_replies(each, self._reply_types) for each in state.sessions])
+        self.sessions.ended = dict(state.ended)
         self.machine.restore(state.machine)
         self.applied_index = snapshot.meta.index
         self._bytes_since_snapshot = 0

@@ -31,6 +31,7 @@ class ReplicaState(msgspec.Struct, frozen=True, array_like=True):
     log_time: LogTime
     sessions: list[SavedSession]
     machine: bytes
+    ended: list[tuple[SessionId, LogTime]]
 
 
 def batch_decoder(machine: StateMachine) -> msgspec.msgpack.Decoder[Batch]:

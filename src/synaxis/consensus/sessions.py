@@ -14,10 +14,14 @@ from typing import Any
 
 import msgspec
 
-from synaxis.ids import Instant, LogIndex, Sequence, SessionId
+from synaxis.ids import Instant, LogIndex, LogTime, Sequence, SessionId
 
 __all__ = ["AckedSequences", "CachedReply", "LeaseKeeper", "Session", "SessionTable"]
 
+
+ENDED_KEPT_MS = 3_600_000
+"""How long the id of an ended session is remembered, in log time: far beyond any delay."""
+ENDED_MAX = 100_000
 
 RANGES_MAX = 20_000
 """Gaps between acknowledged sequences of one session; as many as its open commands may make."""
@@ -115,12 +119,15 @@ class SavedSession(msgspec.Struct, frozen=True, array_like=True):
 
 
 class SessionTable:
-    """All sessions of a group, in order of creation."""
+    """All sessions of a group, in order of creation, and the ids of those that ended."""
 
-    __slots__ = ("by_id",)
+    __slots__ = ("by_id", "ended")
 
     def __init__(self) -> None:
         self.by_id: dict[SessionId, Session] = {}
+        self.ended: dict[SessionId, LogTime] = {}
+        """When each session ended, oldest first. A delayed duplicate of its OpenSession must not
+        bring it back: delayed duplicates of its commands would be applied a second time."""
 
     def open(self, session: SessionId, ttl_ms: int, owner: str) -> Session:
         """Create the session, or return the one that is there (a repeated open)."""
@@ -128,6 +135,18 @@ class SessionTable:
         if found is None:
             found = self.by_id[session] = Session(ttl_ms, owner)
         return found
+
+    def end(self, session: SessionId, now: LogTime) -> Session | None:
+        """Remove the session and remember that it ended; None if there was none."""
+        found = self.by_id.pop(session, None)
+        if found is not None:
+            self.ended[session] = now
+            while len(self.ended) > ENDED_MAX or self._oldest_end() < now - ENDED_KEPT_MS:
+                del self.ended[next(iter(self.ended))]
+        return found
+
+    def _oldest_end(self) -> LogTime:
+        return next(iter(self.ended.values()))
 
     def owner_of(self, session: SessionId) -> str:
         """Return the session's name for people, or its number in hex."""

@@ -325,6 +325,18 @@ def test_a_closed_session_is_told_so(world: World) -> None:
     assert world.replies[0].body == SessionAlive(alive=False)
 
 
+def test_an_ended_session_is_never_opened_again(world: World) -> None:
+    """A delayed duplicate would bring it back, and with it delayed duplicates of its commands."""
+    world.call(ONE, 1, Add(5))
+    world.call(ONE, 0, CloseSession())
+    refused = world.call(ONE, 0, OpenSession(10_000, "late duplicate"))
+    assert isinstance(refused, Refused)
+    assert refused.code == "session_expired"
+    assert world.leader.sessions.by_id == {}
+    world.call(ONE, 1, Add(5))
+    assert set(world.totals()) == {5}
+
+
 def test_the_waits_of_a_closed_session_are_answered(world: World) -> None:
     world.send(ONE, 1, WaitFor(3, 60_000))
     world.drain()

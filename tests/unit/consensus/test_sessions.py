@@ -4,13 +4,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synaxis.consensus.sessions import (
+    ENDED_KEPT_MS,
+    ENDED_MAX,
     RANGES_MAX,
     AckedSequences,
     CachedReply,
     LeaseKeeper,
     SessionTable,
 )
-from synaxis.ids import Instant, LogIndex, Sequence, SessionId
+from synaxis.ids import Instant, LogIndex, LogTime, Sequence, SessionId
 
 ONE, TWO = SessionId(1), SessionId(2)
 STALL_MS = 500
@@ -70,6 +72,15 @@ def test_opening_a_session_twice_keeps_the_first() -> None:
     table = table_with(ONE)
     assert table.open(ONE, 9_999, "again") is table.by_id[ONE]
     assert table.by_id[ONE].ttl_ms == 1_000
+
+
+def test_ended_sessions_are_forgotten_after_long_enough_and_are_bounded() -> None:
+    table = table_with(*(SessionId(number) for number in range(1, ENDED_MAX + 3)))
+    for number in range(1, ENDED_MAX + 2):
+        table.end(SessionId(number), LogTime(0))
+    assert len(table.ended) == ENDED_MAX
+    table.end(SessionId(ENDED_MAX + 2), LogTime(ENDED_KEPT_MS + 1))
+    assert list(table.ended) == [SessionId(ENDED_MAX + 2)]
 
 
 def test_a_saved_table_is_equal_after_loading() -> None:
