@@ -187,7 +187,12 @@ class _Process:
         )
         self._handle_signals()
         await node.start()
-        log.info("serving", api=node.config.api_url, peers=node.config.peer_address)
+        log.info(
+            "serving",
+            api=node.config.api_url,
+            peers=node.config.peer_address,
+            roles=sorted(settings.role_names),
+        )
         async with asyncio.TaskGroup() as tasks:
             beat = tasks.create_task(node.beat_forever())
             await self._stop.wait()

@@ -23,7 +23,6 @@ __all__ = ["Backoff", "ChildSpec", "Supervisor"]
 
 INCURABLE = frozenset({int(ExitCode.CONFIG), int(ExitCode.USAGE)})
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
-LINE_BYTES_MAX = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)

@@ -311,9 +311,6 @@ class WaitGraphInfo(msgspec.Struct, frozen=True, array_like=True, tag=32):
     """There are more edges than one answer holds."""
 
 
-LockAnswer = LockInfo | LockList | WaitGraphInfo
-
-
 class LockEventType(IntEnum):
     """What happened to a resource."""
 

@@ -48,7 +48,7 @@ class Identity(msgspec.Struct, frozen=True, kw_only=True):
     bootstrap: Any = None
     """How the cluster was founded, as plain values; means nothing here."""
     peer_disks: dict[NodeId, str] = {}
-    """Disk id of every peer that was ever met and not forgotten."""
+    """Disk id of every peer that was ever met, removed ones too: their ids are used up."""
     log_begun: bool = False
     """Whether a log was made here: from then on an empty one is a lost one."""
 
@@ -170,12 +170,6 @@ class DataDirectory:
                 "and let the machine join under a new node id"
             )
             raise IdentityMismatch(message, node=node_id, disk=disk_id, known=known)
-
-    def forget_peer(self, node_id: NodeId) -> None:
-        """Forget a peer that is no member any more."""
-        if node_id in self._identity.peer_disks:
-            rest = {n: d for n, d in self._identity.peer_disks.items() if n != node_id}
-            self._update(peer_disks=rest)
 
     def close(self) -> None:
         """Let other processes in; a second call does nothing."""
