@@ -17,6 +17,7 @@ from synaxis.errors import SynaxisError
 from synaxis.ids import LogIndex, LogTime, NodeId, Sequence, SessionId, Term
 
 __all__ = [
+    "Attachment",
     "Effects",
     "Entry",
     "EntryKind",
@@ -29,6 +30,10 @@ __all__ = [
     "Reply",
     "Snapshot",
     "SnapshotMeta",
+    "StoreAppend",
+    "StoreCopy",
+    "StoreDrop",
+    "StoreOperation",
     "refusal",
 ]
 
@@ -71,6 +76,19 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
     learners: tuple[NodeId, ...] = ()
 
 
+class Attachment(msgspec.Struct, frozen=True, array_like=True):
+    """Bulk that a snapshot refers to instead of containing it: a segment of a message store.
+
+    Segments only grow and are equal on all replicas, so a prefix of one is named by its length.
+    """
+
+    segment: int
+    length: int
+    """Bytes of the segment that belong to the snapshot."""
+    checksum: int
+    """CRC32C over the checksums (u32 little endian) in the heads of the units of that prefix."""
+
+
 class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True):
     """Everything about a snapshot but its bytes."""
 
@@ -82,6 +100,8 @@ class SnapshotMeta(msgspec.Struct, frozen=True, array_like=True):
     """Bytes."""
     checksum: int
     """CRC32C of the bytes."""
+    attachments: tuple[Attachment, ...] = ()
+    """What must be on disk beside the bytes, in order of segment."""
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -117,6 +137,37 @@ class Persist(msgspec.Struct, frozen=True):
     snapshot: Snapshot | None = None
     """Written before the entries; entries at or below its index may be dropped from disk."""
     entries: tuple[Entry, ...] = ()
+
+
+class StoreAppend(msgspec.Struct, frozen=True, gc=False):
+    """Put ``data`` at the end of a segment of the group's message store."""
+
+    segment: int
+    position: int
+    """Where that end is: every replica's segments are equal."""
+    data: bytes
+
+
+class StoreCopy(msgspec.Struct, frozen=True, gc=False):
+    """Put a copy of a stored unit at the end of another segment."""
+
+    segment: int
+    position: int
+    length: int
+    target: int
+    target_position: int
+
+
+class StoreDrop(msgspec.Struct, frozen=True, gc=False):
+    """Nothing in the segment is needed by the state any more.
+
+    The file may go once no snapshot that could be needed refers to it either.
+    """
+
+    segment: int
+
+
+StoreOperation = StoreAppend | StoreCopy | StoreDrop
 
 
 class Refused(msgspec.Struct, frozen=True, array_like=True, tag=0):
@@ -178,6 +229,14 @@ class Effects:
 
     failed_reads: list[int] = field(default_factory=list)
     """Tickets whose leadership could not be confirmed."""
+
+    store: list[StoreOperation] = field(default_factory=list)
+    """What applying did to the message store, in order. Its durability is the log's: a restart
+    applies the same entries and does the same again."""
+
+    gather: Snapshot | None = None
+    """A leader's snapshot whose attachments must be made complete on disk; then ``gathered`` is
+    called, and only then is it installed."""
 
     replies: list[Reply] = field(default_factory=list)
 

@@ -14,6 +14,9 @@
     |   |-- LockLost                 a lock that was held is held no longer
     |   |-- LockNotHeld              release, upgrade or downgrade of something not held
     |   |-- StaleFencingToken        a guarded resource has seen a higher token
+    |   |-- AlreadyExists            something else has this name
+    |   |-- LeaseLost                a message that was held belongs to nobody or another by now
+    |   |-- ConsumerFenced           the member was removed from its group, or never joined it
     |   |-- SessionExpired           the session ended; its locks were released
     |   `-- WaitAbandoned            the waiting command was cancelled by its own client
     |-- ClusterError                 the cluster cannot do it now; see ``retryable``
@@ -35,14 +38,17 @@ from typing import Any, ClassVar
 
 __all__ = [
     "ERRORS_BY_CODE",
+    "AlreadyExists",
     "AuthenticationRequired",
     "ClientError",
     "ClusterError",
     "ConfigError",
     "ConnectionFailed",
+    "ConsumerFenced",
     "DeadlockError",
     "IdentityMismatch",
     "InvalidArgument",
+    "LeaseLost",
     "LimitExceeded",
     "LockLost",
     "LockNotHeld",
@@ -179,6 +185,27 @@ class StaleFencingToken(ClientError):
 
     code = "stale_fencing_token"
     http_status = 412
+
+
+class AlreadyExists(ClientError):
+    """Something else has this name; look at it, or choose another name."""
+
+    code = "already_exists"
+    http_status = 409
+
+
+class LeaseLost(ClientError):
+    """The message is held no longer: its lease ran out and another delivery counts now."""
+
+    code = "lease_lost"
+    http_status = 409
+
+
+class ConsumerFenced(ClientError):
+    """The member does not belong to the group any more: join again and start with nothing."""
+
+    code = "consumer_fenced"
+    http_status = 409
 
 
 class SessionExpired(ClientError):

@@ -5,7 +5,18 @@ from typing import ClassVar, Protocol
 
 import msgspec
 
-from synaxis.effects import Effects, Entry, HardState, Members, Outcome, PersistMark, Snapshot
+from synaxis.effects import (
+    Attachment,
+    Effects,
+    Entry,
+    HardState,
+    Members,
+    Outcome,
+    PersistMark,
+    Snapshot,
+    SnapshotMeta,
+    StoreOperation,
+)
 from synaxis.ids import Instant, LogIndex, LogTime, NodeId, Sequence, SessionId, Term
 
 __all__ = [
@@ -16,6 +27,7 @@ __all__ = [
     "RecoveredGroup",
     "ReplicatedLog",
     "StateMachine",
+    "StoringMachine",
 ]
 
 
@@ -87,6 +99,18 @@ class StateMachine(Protocol):
 
     def check_invariants(self) -> None:
         """Assert what must always hold; the simulator calls it after every step."""
+        ...
+
+
+class StoringMachine(StateMachine, Protocol):
+    """A state machine whose bulk lies in a message store instead of in its snapshot."""
+
+    def take_store(self) -> list[StoreOperation]:
+        """Drain what was done to the store since the last call, in order."""
+        ...
+
+    def attachments(self) -> tuple[Attachment, ...]:
+        """Return what the present state refers to in the store."""
         ...
 
 
@@ -185,6 +209,13 @@ class ReplicatedLog(Protocol):
         """Take the news that a ``Persist`` is durable."""
         ...
 
+    def gathered(self, meta: SnapshotMeta, *, complete: bool, now: Instant) -> None:
+        """Take the news about the attachments of the snapshot in ``Effects.gather``.
+
+        Not ``complete``: they cannot be had; the leader must send a newer snapshot.
+        """
+        ...
+
     def compact(self, snapshot: Snapshot) -> None:
         """Forget entries that ``snapshot`` (of this replica's applied state) contains.
 
@@ -249,6 +280,10 @@ class Directory(Protocol):
 
     def read(self, name: str) -> bytes:
         """Return the whole content."""
+        ...
+
+    def read_part(self, name: str, offset: int, size: int) -> bytes:
+        """Return ``size`` bytes from ``offset`` on; fewer at the end of the file."""
         ...
 
     def append(self, name: str) -> AppendFile:

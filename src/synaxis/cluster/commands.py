@@ -3,6 +3,7 @@
 import msgspec
 
 from synaxis.ids import NodeId
+from synaxis.topics import TopicConfig, TopicRecord
 
 __all__ = [
     "AddNode",
@@ -11,11 +12,17 @@ __all__ = [
     "ClusterEvent",
     "ClusterQuery",
     "ClusterView",
+    "CreateTopic",
+    "DeleteTopic",
     "DescribeCluster",
+    "ListTopics",
     "NodeChanged",
     "NodeRecord",
     "RegisterNode",
     "RemoveNode",
+    "TopicChanged",
+    "TopicList",
+    "UpdateTopic",
 ]
 
 
@@ -47,7 +54,30 @@ class RemoveNode(msgspec.Struct, frozen=True, array_like=True, tag=62):
     node_id: NodeId
 
 
-ClusterCommand = RegisterNode | AddNode | RemoveNode
+class CreateTopic(msgspec.Struct, frozen=True, array_like=True, tag=63):
+    """Create a topic; the same once more answers with what is there.
+
+    Refused with ``already_exists`` when it exists with another configuration.
+    """
+
+    name: str
+    config: TopicConfig
+
+
+class UpdateTopic(msgspec.Struct, frozen=True, array_like=True, tag=64):
+    """Change everything but the number of partitions."""
+
+    name: str
+    config: TopicConfig
+
+
+class DeleteTopic(msgspec.Struct, frozen=True, array_like=True, tag=67):
+    """Remove a topic and all that it stores. Repeating it changes nothing."""
+
+    name: str
+
+
+ClusterCommand = RegisterNode | AddNode | RemoveNode | CreateTopic | UpdateTopic | DeleteTopic
 
 
 class NodeRecord(msgspec.Struct, frozen=True, array_like=True, tag=60):
@@ -71,10 +101,30 @@ class ClusterView(msgspec.Struct, frozen=True, array_like=True, tag=66):
     nodes: tuple[NodeRecord, ...]
     lock_groups: int
     replication_factor: int
+    queue_groups: int
 
 
-ClusterQuery = DescribeCluster
-ClusterAnswer = ClusterView
+class ListTopics(msgspec.Struct, frozen=True, array_like=True, tag=68):
+    """Ask for the topics whose name starts with ``prefix``, or for one by its whole ``name``."""
+
+    prefix: str = ""
+    name: str = ""
+
+
+class TopicList(msgspec.Struct, frozen=True, array_like=True, tag=69):
+    """Topics by name, without removed ones."""
+
+    topics: tuple[TopicRecord, ...]
+
+
+ClusterQuery = DescribeCluster | ListTopics
+ClusterAnswer = ClusterView | TopicList
+
+
+class TopicChanged(msgspec.Struct, frozen=True, array_like=True, tag=62):
+    """A topic was created, changed or removed."""
+
+    topic: TopicRecord
 
 
 class NodeChanged(msgspec.Struct, frozen=True, array_like=True, tag=61):
@@ -83,4 +133,4 @@ class NodeChanged(msgspec.Struct, frozen=True, array_like=True, tag=61):
     node: NodeRecord
 
 
-ClusterEvent = NodeChanged
+ClusterEvent = NodeChanged | TopicChanged

@@ -13,7 +13,17 @@ from typing import Any
 
 import msgspec
 
-from synaxis.cluster.commands import ClusterView, DescribeCluster, NodeChanged, NodeRecord
+from synaxis.cluster.commands import (
+    ClusterView,
+    CreateTopic,
+    DeleteTopic,
+    DescribeCluster,
+    ListTopics,
+    NodeChanged,
+    NodeRecord,
+    TopicList,
+    UpdateTopic,
+)
 from synaxis.consensus.commands import (
     CloseSession,
     OpenSession,
@@ -24,6 +34,7 @@ from synaxis.consensus.commands import (
 from synaxis.effects import Refused
 from synaxis.ids import FencingToken, GroupId, LogIndex, LogTime, NodeId, Sequence, SessionId
 from synaxis.locks import commands as locks
+from synaxis.queues import commands as queues
 
 __all__ = [
     "CLIENT_PROTOCOL_VERSION",
@@ -32,19 +43,23 @@ __all__ = [
     "Admin",
     "AdminAnswer",
     "Answer",
+    "Assigned",
     "Call",
     "Cancel",
     "ClientMessage",
+    "Delivered",
     "Failure",
     "GroupStatus",
     "Hello",
     "KeepAlive",
     "KeptAlive",
     "Lost",
+    "Member",
     "MemberStatus",
     "NodeStatus",
     "Notice",
     "Query",
+    "RecordPage",
     "RemoveMember",
     "Route",
     "Routes",
@@ -78,6 +93,18 @@ class Submission(Proposal, frozen=True, array_like=True, gc=False):
         | locks.LatchCount
         | locks.LatchWait
         | locks.SetValue
+        | queues.Publish
+        | queues.Ack
+        | queues.Nack
+        | queues.Reject
+        | queues.Join
+        | queues.Leave
+        | queues.Yield
+        | queues.Seek
+        | queues.Redrive
+        | queues.PurgeDead
+        | queues.Purge
+        | queues.DeleteGroup
     )
     acked_above: tuple[Sequence, ...] = ()
 
@@ -115,7 +142,16 @@ class Query(msgspec.Struct, frozen=True, array_like=True, tag=4):
 
     id: int
     group: GroupId
-    query: locks.ListLocks | locks.DescribeLock | locks.DescribeWaits | DescribeCluster
+    query: (
+        locks.ListLocks
+        | locks.DescribeLock
+        | locks.DescribeWaits
+        | DescribeCluster
+        | ListTopics
+        | queues.DescribeTopic
+        | queues.Browse
+        | queues.BrowseDead
+    )
     stale: bool = False
 
 
@@ -168,10 +204,33 @@ class Admin(msgspec.Struct, frozen=True, array_like=True, tag=7):
     """Operations on the cluster itself."""
 
     id: int
-    operation: TransferLeadership | StatusRequest | AddMember | RemoveMember
+    operation: (
+        TransferLeadership
+        | StatusRequest
+        | AddMember
+        | RemoveMember
+        | CreateTopic
+        | UpdateTopic
+        | DeleteTopic
+    )
+    """Changes of topics are repeatable: the same once more changes nothing."""
 
 
-ClientMessage = Hello | Call | KeepAlive | Query | Watch | Cancel | Admin
+class Member(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
+    """What a member of a consumer group tells the leader of a queue shard, outside the log.
+
+    Attach opens a stream of Delivered and Assigned messages under ``id``; it ends with a Failure
+    (the node does not lead any more) or with the connection. Extend is answered by an Answer. The
+    others are not answered; their ``id`` is 0.
+    """
+
+    id: int
+    group: GroupId
+    session: SessionId
+    message: queues.Attach | queues.Credit | queues.Release | queues.Extend | queues.Detach
+
+
+ClientMessage = Hello | Call | KeepAlive | Query | Watch | Cancel | Admin | Member
 
 
 # --- node to client ------------------------------------------------------------------------
@@ -199,6 +258,19 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=1):
     lock_groups: int
     session_ttl_ms_min: int
     session_ttl_ms_max: int
+    queue_groups: int
+    frame_bytes_max: int
+    """Longest frame that the node accepts; a larger one ends the connection."""
+
+
+class RecordPage(msgspec.Struct, frozen=True, array_like=True, tag=112):
+    """Answer to Browse and BrowseDead."""
+
+    records: tuple[queues.Records, ...]
+    dead: tuple[queues.DeadLetter, ...]
+    """BrowseDead: why, in the order of the records."""
+    next_offset: int
+    """Where to go on; -1 at the end."""
 
 
 class Answer(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
@@ -219,6 +291,14 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
         | locks.LockList
         | locks.WaitGraphInfo
         | ClusterView
+        | TopicList
+        | queues.Published
+        | queues.Settled
+        | queues.Joined
+        | queues.Finished
+        | queues.Extended
+        | queues.TopicInfo
+        | RecordPage
     )
 
 
@@ -271,6 +351,20 @@ class Routes(msgspec.Struct, frozen=True, array_like=True, tag=6):
     urls: tuple[str, ...]
 
 
+class Delivered(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
+    """Messages for the member that attached under ``id``; each used up one credit."""
+
+    id: int
+    records: tuple[queues.Records, ...]
+
+
+class Assigned(msgspec.Struct, frozen=True, array_like=True, tag=10):
+    """What a member in EXCLUSIVE mode owns from now on."""
+
+    id: int
+    assignment: queues.Assignment
+
+
 class GroupStatus(msgspec.Struct, frozen=True, array_like=True):
     """One group as this node sees it."""
 
@@ -321,7 +415,18 @@ class AdminAnswer(msgspec.Struct, frozen=True, array_like=True, tag=7):
     """Answer to Admin."""
 
     id: int
-    body: NodeStatus | Accepted
+    body: NodeStatus | Accepted | queues.TopicRecord
 
 
-ServerMessage = Welcome | Answer | Failure | KeptAlive | Notice | Routes | AdminAnswer | Lost
+ServerMessage = (
+    Welcome
+    | Answer
+    | Failure
+    | KeptAlive
+    | Notice
+    | Routes
+    | AdminAnswer
+    | Lost
+    | Delivered
+    | Assigned
+)

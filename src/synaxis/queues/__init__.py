@@ -1,0 +1,1 @@
+"""The queue service: partitioned topics, consumer groups, dead letters. See ``DESIGN.md``."""
