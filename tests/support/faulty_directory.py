@@ -86,6 +86,10 @@ class FaultyDirectory:
         """Return the whole content."""
         return bytes(self.files[name])
 
+    def read_part(self, name: str, offset: int, size: int) -> bytes:
+        """Return ``size`` bytes from ``offset`` on; fewer at the end of the file."""
+        return bytes(self.files[name][offset : offset + size])
+
     def append(self, name: str) -> FaultyFile:
         """Open for appending."""
         if name not in self.files:

@@ -104,6 +104,10 @@ class SimulatedDirectory:
         """Return the content as the page cache shows it."""
         return bytes(self._file(name).content)
 
+    def read_part(self, name: str, offset: int, size: int) -> bytes:
+        """Return ``size`` bytes from ``offset`` on; fewer at the end of the file."""
+        return bytes(self._file(name).content[offset : offset + size])
+
     def append(self, name: str) -> SimulatedFile:
         """Open for appending; a new name is durable at once."""
         file = self._files.get(name)

@@ -4,7 +4,8 @@
 the directory was made. A node whose disk was wiped comes back with its old node id but another
 disk id; its peers remember the old one and refuse it, because it may have forgotten a vote.
 
-Layout: ``identity.json``, ``lock`` (flock, holds the process id), ``wal/`` (see DESIGN.md).
+Layout: ``identity.json``, ``lock`` (flock, holds the process id), ``wal/`` and ``messages/`` (see
+DESIGN.md).
 
 Sources: Ongaro's thesis 3.8; etcd raft doc.go ("an ID must be used only once").
 """
@@ -32,6 +33,7 @@ FREE_BYTES_MIN = 64 * 1024 * 1024
 _IDENTITY = "identity.json"
 _LOCK = "lock"
 _WAL = "wal"
+_MESSAGES = "messages"
 _DISK_ID_BYTES = 16
 _FOREIGN_FILES_ALLOWED = {_LOCK, _WAL, "lost+found"}
 
@@ -104,6 +106,7 @@ class DataDirectory:
                 )
                 OsDirectory.create(path / _WAL)
                 _save(directory, identity)
+            OsDirectory.create(path / _MESSAGES)
         except BaseException:
             os.close(lock)
             raise
@@ -149,6 +152,11 @@ class DataDirectory:
     def wal(self) -> OsDirectory:
         """The log's directory."""
         return OsDirectory(self._path / _WAL)
+
+    @property
+    def messages(self) -> OsDirectory:
+        """The message store's directory."""
+        return OsDirectory(self._path / _MESSAGES)
 
     def remember_peer(self, node_id: NodeId, disk_id: str) -> None:
         """Note durably which disk a peer has; repeating it costs nothing.

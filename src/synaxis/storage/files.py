@@ -107,6 +107,18 @@ class OsDirectory:
         except OSError as error:
             raise _failure("read", path, error) from error
 
+    def read_part(self, name: str, offset: int, size: int) -> bytes:
+        """Return ``size`` bytes from ``offset`` on; fewer at the end of the file."""
+        path = self._path / name
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                return _read_part(descriptor, offset, size)
+            finally:
+                os.close(descriptor)
+        except OSError as error:
+            raise _failure("read", path, error) from error
+
     def append(self, name: str) -> AppendFile:
         """Open for appending; a new file's name is durable when this returns."""
         path = self._path / name
@@ -157,6 +169,19 @@ class OsDirectory:
             _sync_directory(self._path)
         except OSError as error:
             raise _failure("remove", path, error) from error
+
+
+def _read_part(descriptor: int, offset: int, size: int) -> bytes:
+    found = os.pread(descriptor, size, offset)
+    if not found or len(found) == size:
+        return found
+    # The end of the file, or a call that a signal or the kernel's limit of 2 GiB cut short.
+    pieces = [found]
+    at, end = offset + len(found), offset + size
+    while at < end and (piece := os.pread(descriptor, end - at, at)):
+        pieces.append(piece)
+        at += len(piece)
+    return b"".join(pieces)
 
 
 def _sync_directory(path: Path) -> None:

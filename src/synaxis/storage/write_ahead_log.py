@@ -1,8 +1,8 @@
 """The log of a node: every group's entries, terms, votes and snapshot markers, in one file.
 
-Order inside one ``write``: snapshot files, second copy of the votes, then the records with one
-write and one sync, then (all of it being durable) the files that are no longer needed go. A
-crash between any two steps leaves a directory that ``recovery`` understands.
+Order inside one ``write``: what snapshots refer to, snapshot files, second copy of the votes, then
+the records with one write and one sync, then (all of it being durable) the files that are no
+longer needed go. A crash between any two steps leaves a directory that ``recovery`` understands.
 
 A log is used by one thread at a time. After the first failure it is closed for ever: what the
 disk holds is then unknown, and only a restart that reads it again may go on.
@@ -23,7 +23,12 @@ from synaxis.storage.records import NO_GROUP, Record, RecordType
 from synaxis.storage.recovery import Recovery, recover
 from synaxis.storage.segment_writer import SegmentWriter
 from synaxis.storage.segments import Owner, damaged_name
-from synaxis.storage.snapshots import SNAPSHOTS_KEPT, SnapshotFiles, snapshot_name
+from synaxis.storage.snapshots import (
+    SNAPSHOTS_KEPT,
+    AttachmentStore,
+    SnapshotFiles,
+    snapshot_name,
+)
 from synaxis.storage.vote_file import VoteFile
 
 __all__ = ["WalBatch", "WalOptions", "WriteAheadLog"]
@@ -60,11 +65,18 @@ class WalBatch(NamedTuple):
 class WriteAheadLog:
     """See the module; build one with ``open``."""
 
-    def __init__(self, directory: Directory, writer: SegmentWriter, votes: VoteFile) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        writer: SegmentWriter,
+        votes: VoteFile,
+        attachments: AttachmentStore | None = None,
+    ) -> None:
         self._directory = directory
         self._writer = writer
         self._votes = votes
-        self._snapshots = SnapshotFiles(directory)
+        self._attachments = attachments
+        self._snapshots = SnapshotFiles(directory, attachments)
         self._groups: dict[GroupId, GroupLog] = {}
         self._pending: list[tuple[GroupId, Persist]] = []
         self._usable = False
@@ -76,10 +88,12 @@ class WriteAheadLog:
         cluster_id: str,
         node_id: NodeId,
         options: WalOptions | None = None,
+        attachments: AttachmentStore | None = None,
     ) -> tuple["WriteAheadLog", dict[GroupId, RecoveredGroup]]:
         """Recover the log, or begin one in an empty directory.
 
-        Everything that is returned is durable when this returns.
+        Everything that is returned is durable when this returns, and ``attachments`` (where
+        snapshots keep their bulk, if any do) has begun with the snapshots that are returned.
 
         Raises:
             IdentityMismatch: the log belongs to another node or cluster.
@@ -90,8 +104,9 @@ class WriteAheadLog:
         owner = Owner(cluster_id, node_id)
         votes = VoteFile(directory)
         remembered = votes.load()
-        found = recover(directory, owner, SnapshotFiles(directory), remembered)
-        log = cls(directory, SegmentWriter(directory, owner, options.segment_bytes_max), votes)
+        writer = SegmentWriter(directory, owner, options.segment_bytes_max)
+        log = cls(directory, writer, votes, attachments)
+        found = recover(directory, owner, log._snapshots, remembered)
         try:
             log._start(found, remembered.segment)
         except OSError as error:
@@ -231,6 +246,8 @@ class WriteAheadLog:
         for group in groups:
             while len(group.markers) > SNAPSHOTS_KEPT:
                 self._snapshots.remove(group.name, group.markers.pop(0).index)
+            if self._attachments is not None:
+                self._attachments.keep(group.name, group.markers[-1])
         for segment in self._writer.segments.droppable(self._snapshot_indexes()):
             self._writer.drop(segment)
 
@@ -270,6 +287,11 @@ class WriteAheadLog:
                 for marker in group.markers
             }
         )
+        if self._attachments is not None:
+            snapshots = {name: known.group.snapshot for name, known in found.groups.items()}
+            self._attachments.restart(
+                {name: taken.meta.attachments if taken else () for name, taken in snapshots.items()}
+            )
 
     def _begin_again(self, found: Recovery, number: int) -> None:
         """Write all that is still true into a baseline segment, and set the damage aside."""
