@@ -20,6 +20,7 @@ from synaxis.topics import TopicRecord
 
 __all__ = [
     "ABSENT",
+    "END",
     "Ack",
     "Assignment",
     "Attach",
@@ -69,6 +70,9 @@ __all__ = [
 
 ABSENT = -1
 """Stands for "not given" in a field of numbers."""
+
+END = -2
+"""``Seek.offset``: behind everything that is stored."""
 
 
 class GroupMode(IntEnum):
@@ -217,7 +221,7 @@ class Yield(msgspec.Struct, frozen=True, array_like=True, tag=86):
 class Seek(msgspec.Struct, frozen=True, array_like=True, tag=87):
     """Move a group: everything from the position on is unfinished, everything before finished.
 
-    Exactly one of ``offset`` (-2: the end, -1: ABSENT) and ``time`` is given. Dead letters stay.
+    Exactly one of ``offset`` (may be END) and ``time`` is given. Dead letters stay.
     ``partition`` ABSENT: all of this shard.
     """
 

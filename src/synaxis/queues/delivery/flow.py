@@ -1,0 +1,216 @@
+"""One consumer group at the leader: its consumers, and a lane per partition.
+
+*Recovering*: what former leaders delivered may still be in the hands of members. Until each of
+them has attached and said what it holds, or is gone, a SHARED group is given only what was
+published since, an EXCLUSIVE one only partitions whose owner has spoken, a KEYED one nothing. It
+takes as long as the slowest member; a dead one's session ends.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator
+
+from synaxis.ids import LogTime
+from synaxis.queues.commands import Assignment, Attach, GroupMode, Part, Slice
+from synaxis.queues.delivery.consumer import Consumer, Lease
+from synaxis.queues.delivery.lane import Lane
+from synaxis.queues.delivery.ordered_lane import OrderedLane
+from synaxis.queues.delivery.shared_lane import SharedLane
+from synaxis.queues.group import Group
+from synaxis.queues.limits import DeliveryLimits
+from synaxis.queues.slices import slices_of
+from synaxis.queues.topic import Topic
+
+__all__ = ["Flow"]
+
+WakeFlow = Callable[[LogTime, "Flow"], None]
+
+
+class Flow:
+    """See the module."""
+
+    def __init__(
+        self,
+        topic: Topic,
+        group: Group,
+        limits: DeliveryLimits,
+        wake: WakeFlow,
+        live: int,
+        *,
+        recovering: bool,
+    ) -> None:
+        self.topic = topic
+        self.group = group
+        self.limits = limits
+        self.recovering = set(group.members) if recovering else set()
+        """Members that have not said yet what they hold."""
+        self.consumers = {
+            number: Consumer(member, live) for number, member in group.members.items()
+        }
+        self.dirty = False
+        """Whether it stands in the dispatcher's queue."""
+        self._wake = wake
+        self._turn: deque[int] = deque(self.consumers)
+        self.lanes: dict[int, Lane] = {
+            number: self._lane(number, recovering=bool(self.recovering))
+            for number in topic.partitions
+        }
+        self._rotation = deque(self.lanes)
+
+    def _lane(self, number: int, *, recovering: bool) -> Lane:
+        partition, progress = self.topic.partitions[number], self.group.progress[number]
+        if self.group.mode is GroupMode.SHARED:
+            return SharedLane(partition, progress, self._wake_at, recovering=recovering)
+        ownership = self.group.owners.get(number)
+        if ownership is not None:
+            recovering = ownership.owner in self.recovering
+        return OrderedLane(
+            partition,
+            progress,
+            self._wake_at,
+            self.limits.loaded_messages_max,
+            ownership=ownership,
+            recovering=recovering,
+        )
+
+    def _wake_at(self, at: LogTime) -> None:
+        self._wake(at, self)
+
+    # --- members ----------------------------------------------------------------------------
+
+    def join(self, number: int, live: int) -> Consumer:
+        """Take up a member, or what is new about it."""
+        member = self.group.members[number]
+        known = self.consumers.get(number)
+        if known is None:
+            known = self.consumers[number] = Consumer(member, live)
+            self._turn.append(number)
+        known.member = member
+        return known
+
+    def attach(self, consumer: Consumer, message: Attach, live: int, now: LogTime) -> None:
+        """Begin to serve a consumer, believing what it says it holds."""
+        number = consumer.member.number
+        consumer.credit = min(message.credit, self.limits.member_messages_max)
+        consumer.told = None
+        lease = Lease(consumer, self.deadline_of(consumer, live), 0.0)
+        said: dict[int, list[Part]] = {}
+        for part in message.holding:
+            said.setdefault(part.partition, []).append(part)
+        for partition, lane in self.lanes.items():
+            parts = said.get(partition, [])
+            lost = [
+                offset
+                for offset, held in lane.held_by(consumer)
+                if not held.ending and not any(p.first <= offset <= p.last for p in parts)
+            ]
+            lane.release(lost, consumer, now)  # delivered to a connection that is gone
+            if self._may_hold(partition, number):
+                for part in parts:
+                    lane.hold(part, lease)
+        self.recovered(number, now)
+
+    def _may_hold(self, partition: int, number: int) -> bool:
+        ownership = self.group.owners.get(partition)
+        return ownership is None or ownership.owner == number
+
+    def recovered(self, number: int, now: LogTime) -> None:
+        """A member has spoken or is gone: nothing that it may hold is unknown any more."""
+        if number not in self.recovering:
+            return
+        self.recovering.discard(number)
+        for partition, lane in self.lanes.items():
+            if self.group.mode is GroupMode.EXCLUSIVE:
+                assert isinstance(lane, OrderedLane)
+                if lane.recovering and self.group.owners[partition].owner not in self.recovering:
+                    lane.reload(now)
+            elif not self.recovering:
+                lane.reload(now)
+
+    def is_recovering(self, partition: int) -> bool:
+        """Return whether it is unknown who holds what of a partition."""
+        lane = self.lanes[partition]
+        return lane.recovering if isinstance(lane, OrderedLane) else bool(self.recovering)
+
+    def leave(self, number: int, now: LogTime) -> Consumer | None:
+        """Forget a member; what it holds goes back without blame."""
+        consumer = self.consumers.pop(number, None)
+        if consumer is not None:
+            self._turn.remove(number)
+            for lane in self.lanes.values():
+                lane.release([offset for offset, _ in lane.held_by(consumer)], consumer, now)
+        self.recovered(number, now)
+        return consumer
+
+    def deadline_of(self, consumer: Consumer, live: int) -> int:
+        """Return when a lease that begins now ends by itself; 0: with its consumer's silence."""
+        member = consumer.member
+        return 0 if member.auto_extend else live + member.visibility_ms
+
+    def assignments(self) -> Iterator[tuple[Consumer, Assignment]]:
+        """Yield what attached consumers in EXCLUSIVE mode have not been told yet."""
+        if self.group.mode is not GroupMode.EXCLUSIVE:
+            return
+        for number, consumer in self.consumers.items():
+            owned, yielding = self.group.owned_by(number)
+            told = tuple(owned), tuple(yielding)
+            if consumer.handle is not None and consumer.told != told:
+                consumer.told = told
+                yield consumer, Assignment(*told)
+
+    # --- delivering -------------------------------------------------------------------------
+
+    def _open(self, consumer: Consumer) -> bool:
+        return (
+            consumer.handle is not None
+            and consumer.credit > 0
+            and consumer.held < self.limits.member_messages_max
+            and consumer.held_bytes < self.limits.member_bytes_max
+        )
+
+    def is_hungry(self) -> bool:
+        """Return whether there may be something to deliver, and somebody to take it."""
+        return (
+            not self.topic.record.config.paused
+            and any(map(self._open, self.consumers.values()))
+            and any(lane.estimate() for lane in self.lanes.values())
+        )
+
+    def deliver(self, live: int, now: LogTime) -> Iterator[tuple[Consumer, tuple[Slice, ...]]]:
+        """Give each consumer in turn its share of what there is; ends when nobody takes more."""
+        if self.topic.record.config.paused:
+            return
+        ready = [
+            self.consumers[number] for number in self._turn if self._open(self.consumers[number])
+        ]
+        self._turn.rotate(-1)
+        available = sum(lane.estimate() for lane in self.lanes.values())
+        share = max(1, -(-available // max(1, len(ready))))
+        for consumer in ready:
+            slices = self._fill(consumer, min(share, consumer.credit), live, now)
+            if slices:
+                yield consumer, tuple(slices)
+
+    def _fill(self, consumer: Consumer, limit: int, live: int, now: LogTime) -> list[Slice]:
+        found: list[Slice] = []
+        room = self.limits.delivery_bytes_max
+        for _ in range(len(self._rotation)):
+            number = self._rotation[0]
+            self._rotation.rotate(-1)
+            lane = self.lanes[number]
+            if not lane.estimate():
+                continue
+            partition = lane.partition
+            each = partition.size / partition.messages if partition.messages else 0.0
+            # At least one message, however large; the average is good enough for a bound.
+            ranges = lane.take(consumer, max(1, min(limit, int(room // max(each, 1.0)))), now)
+            if not ranges:
+                continue
+            lease = Lease(consumer, self.deadline_of(consumer, live), each)
+            count = lane.lend(ranges, lease)
+            found += slices_of(partition, ranges, lane.progress)
+            consumer.credit -= count
+            limit -= count
+            room -= int(count * each)
+            if limit <= 0 or room <= 0:
+                break
+        return found

@@ -1,0 +1,115 @@
+"""Every bound of the queue service, with its unit, its reason and what goes wrong beyond it.
+
+Danger: all fields of ``QueueLimits`` decide what ``apply`` answers or where it puts bytes. All
+replicas of a shard must run with the same values, so they belong to the founding record of the
+cluster. ``DeliveryLimits`` are the leader's own.
+"""
+
+from dataclasses import dataclass, fields
+
+from synaxis.errors import ConfigError
+
+__all__ = ["DeliveryLimits", "QueueLimits"]
+
+_KIB = 1024
+_MIB = 1024 * _KIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueueLimits:
+    """Limits of one queue shard. See the module."""
+
+    name_bytes_max: int = 200
+    """Length of the name of a topic or group. Names are keys in memory and metrics."""
+    partitions_max: int = 4_096
+    """Partitions of one topic."""
+    topics_max: int = 10_000
+    """Topics of the cluster."""
+    groups_per_topic_max: int = 1_000
+    """Consumer groups of one topic; each costs a position per partition."""
+    members_per_group_max: int = 10_000
+    """Members of one group."""
+    record_bytes_max: int = 1 * _MIB
+    """One message, with its key and headers. It must fit a frame together with the rest."""
+    batch_messages_max: int = 10_000
+    """Messages of one batch."""
+    parts_max: int = 10_000
+    """Ranges in one acknowledgement."""
+    settled_messages_max: int = 100_000
+    """Messages that one acknowledgement, nack or rejection may speak of."""
+    shard_bytes_max: int = 64 * 1024 * _MIB
+    """Stored bytes of a shard; beyond it publishing is refused as overloaded."""
+    shard_index_bytes_max: int = 512 * _MIB
+    """Memory that the indexes of a shard may take by ``memory.py``; beyond it publishing is
+    refused as overloaded. Plain messages in batches cost next to nothing."""
+    segment_bytes_max: int = 16 * _MIB
+    """Size of a segment of the message store. Smaller gives disk space back sooner."""
+    segment_live_percent_min: int = 25
+    """A segment of which less is still needed is copied together, and goes."""
+    delay_ms_max: int = 366 * 24 * 3_600_000
+    """Longest delay of a message."""
+    ttl_ms_max: int = 366 * 24 * 3_600_000
+    """Longest life of a message."""
+    visibility_ms_min: int = 1_000
+    """Shorter leases would run out from ordinary scheduling hiccups."""
+    visibility_ms_max: int = 12 * 3_600_000
+    """Longest time for which a silent member may keep a message."""
+    deliveries_max: int = 1_000
+    """Highest ``max_deliveries`` of a topic."""
+    priority_max: int = 9
+    producers_per_partition_max: int = 1_000
+    """Producers whose last batches a partition remembers; the longest unused is forgotten."""
+    sequences_per_producer_max: int = 1_024
+    """Batches of one producer that are remembered: it may have as many unacknowledged."""
+    message_ids_per_partition_max: int = 100_000
+    """Message ids remembered; the oldest is forgotten before its window ends."""
+    message_id_bytes_max: int = 256
+    error_bytes_max: int = 1_024
+    """What is kept of a consumer's error text."""
+    dead_letters_per_group_max: int = 1_000_000
+    """Dead letters of one group in one shard; beyond it the oldest is dropped and counted."""
+    browse_messages_max: int = 1_000
+    """Messages in one page of a browse."""
+
+    def __post_init__(self) -> None:
+        self.validate()
+
+    def validate(self) -> None:
+        """Refuse limits that cannot work.
+
+        Raises:
+            ConfigError: names the field.
+        """
+        for field in fields(self):
+            if getattr(self, field.name) < 1:
+                raise ConfigError(f"{field.name} must be at least 1", field=field.name)
+        if self.segment_live_percent_min > 75:
+            message = "segment_live_percent_min above 75 would copy for ever"
+            raise ConfigError(message, field="segment_live_percent_min")
+        if self.visibility_ms_min > self.visibility_ms_max:
+            message = "visibility_ms_min is above visibility_ms_max"
+            raise ConfigError(message, field="visibility_ms_min")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeliveryLimits:
+    """What the leader of a shard allows itself. Nodes may differ in these."""
+
+    delivery_bytes_max: int = 512 * _KIB
+    """Bytes in one delivery; at least one message is delivered."""
+    member_bytes_max: int = 32 * _MIB
+    """Bytes that one member holds unsettled; it gets no more until it settles some."""
+    member_messages_max: int = 100_000
+    """Credit that one member may have and messages that it may hold."""
+    loaded_messages_max: int = 10_000
+    """Ordered modes: unfinished messages of a partition that are looked at in search of a free
+    key. One slow key blocks the others only when this many messages wait for it."""
+    yield_ms: int = 30_000
+    """EXCLUSIVE: how long an owner may take to yield a partition before it is taken from it."""
+    stall_ms: int = 500
+    """A leader that did not run for longer than this gives leases the time back."""
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            if getattr(self, field.name) < 1:
+                raise ConfigError(f"{field.name} must be at least 1", field=field.name)
