@@ -31,7 +31,8 @@ _FLOOR = Floor("p99 of fail-over, 3 nodes", 1.5, "s", at_least=False)
 def run(report: Report, options: Options) -> None:
     """Kill leaders, ours and etcd's in turn, a third as often of etcd."""
     ours, etcd = SynaxisCluster(3), Etcd()
-    with serving(report, [ours, etcd]) as systems:
+    candidates: list[ReplicatedSystem] = [ours, etcd]
+    with serving(report, candidates) as systems:
         report.headline(f"SIGKILL of the leader under load, {options.kills} times")
         seconds: list[float] = []
         etcd_seconds: list[float] = []

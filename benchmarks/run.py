@@ -1,6 +1,6 @@
 """``make bench``: run all benchmarks, or those that are named.
 
-python -m benchmarks.run [NAME ...] [--seconds 3] [--rounds 3]
+python -m benchmarks.run [NAME ...] [--seconds 3] [--rounds 3] [--quick]
 """
 
 import argparse
@@ -8,13 +8,13 @@ import importlib
 import signal
 import sys
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 if __package__ in {None, ""}:  # started as a file rather than as a module
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.harness.comparison import Options
+from benchmarks.harness.comparison import QUICK, Options
 from benchmarks.harness.report import Report
 
 __all__ = ["main"]
@@ -25,6 +25,10 @@ _BENCHMARKS = (
     "lock_contention",
     "failover",
     "held_locks",
+    "queue_publish",
+    "queue_consume",
+    "queue_latency",
+    "queue_backlog",
     "simulator_speed",
     "wal_commit",
 )
@@ -42,13 +46,20 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--publish", action="store_true", help="write NAME.json, which is versioned, not local-NAME"
     )
+    parser.add_argument(
+        "--quick", action="store_true", help="see in seconds that it runs; no figures to quote"
+    )
     for field in fields(Options):
-        parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
+        parser.add_argument(f"--{field.name}", type=type(field.default))
     parsed = parser.parse_args(arguments)
     unknown = sorted(set(parsed.names) - set(_BENCHMARKS))
     if unknown:
         parser.error(f"no such benchmark: {', '.join(unknown)}")
-    options = Options(**{field.name: getattr(parsed, field.name) for field in fields(Options)})
+    given = {field.name: getattr(parsed, field.name) for field in fields(Options)}
+    options = replace(
+        QUICK if parsed.quick else Options(),
+        **{name: value for name, value in given.items() if value is not None},
+    )
     prefix = "" if parsed.publish else "local-"
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # stop the servers also then
     try:

@@ -1,15 +1,27 @@
 """Measures several systems in turn so that they share the machine's good and bad moments."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 from benchmarks.harness.load import Run, measure
 from benchmarks.harness.report import Report
 from benchmarks.harness.statistics import paired_ratio, round_order
-from benchmarks.harness.systems import LockSystem
+from benchmarks.harness.systems import LockSystem, System
 
-__all__ = ["Options", "compare", "durability_classes", "print_ratios", "serving"]
+__all__ = [
+    "QUICK",
+    "Options",
+    "compare",
+    "durability_classes",
+    "paired_runs",
+    "print_ratios",
+    "serving",
+]
+
+_S = TypeVar("_S", bound=System)
+_R = TypeVar("_R")
 
 
 @dataclass(frozen=True)
@@ -26,13 +38,29 @@ class Options:
     """Locks held by ``held_locks``."""
     sessions: int = 1_000
     """Sessions that hold them."""
+    messages: int = 100_000
+    """Messages that ``queue_consume`` consumes in one run."""
+    backlog: int = 1_000_000
+    """Messages that lie in the queue of ``queue_backlog``."""
+
+
+QUICK = Options(
+    seconds=0.5,
+    rounds=1,
+    kills=3,
+    locks=5_000,
+    sessions=50,
+    messages=10_000,
+    backlog=20_000,
+)
+"""Shows within seconds that a benchmark runs; its figures mean nothing."""
 
 
 @contextmanager
-def serving(report: Report, candidates: Sequence[LockSystem]) -> Iterator[dict[str, LockSystem]]:
+def serving(report: Report, candidates: Sequence[_S]) -> Iterator[dict[str, _S]]:
     """Start those systems that this machine has; stop them and remove their data afterwards."""
     with ExitStack() as stack:
-        running: dict[str, LockSystem] = {}
+        running: dict[str, _S] = {}
         for system in candidates:
             reason = system.unavailable()
             if reason is not None:
@@ -47,15 +75,26 @@ def serving(report: Report, candidates: Sequence[LockSystem]) -> Iterator[dict[s
 def compare(
     systems: dict[str, LockSystem], workers: int, options: Options, *, one_lock: bool = False
 ) -> dict[str, list[Run]]:
+    """Let all systems take and give back locks."""
+    return paired_runs(
+        systems,
+        options,
+        lambda system: measure(system, workers, options.seconds, one_lock=one_lock),
+    )
+
+
+def paired_runs(
+    systems: Mapping[str, _S], options: Options, measure_one: Callable[[_S], _R]
+) -> dict[str, list[_R]]:
     """Measure every system once per round, one right after the other."""
-    runs: dict[str, list[Run]] = {name: [] for name in systems}
+    runs: dict[str, list[_R]] = {name: [] for name in systems}
     for number in range(options.rounds):
         for name in round_order(list(systems), number):
-            runs[name].append(measure(systems[name], workers, options.seconds, one_lock=one_lock))
+            runs[name].append(measure_one(systems[name]))
     return runs
 
 
-def durability_classes(systems: dict[str, LockSystem]) -> dict[str, str]:
+def durability_classes(systems: Mapping[str, System]) -> dict[str, str]:
     """Return the durability class by system name."""
     return {name: system.durability for name, system in systems.items()}
 
@@ -65,7 +104,7 @@ def print_ratios(
     benchmark: str,
     ours: str,
     rates: dict[str, list[float]],
-    systems: dict[str, LockSystem],
+    systems: Mapping[str, System],
 ) -> dict[str, float]:
     """Print one RATIO line per peer and return the ratios by peer.
 

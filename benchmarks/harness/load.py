@@ -3,7 +3,7 @@
 import asyncio
 import gc
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -13,7 +13,7 @@ from benchmarks.harness.cpu import CpuMeter
 from benchmarks.harness.statistics import jain_index, percentile
 from benchmarks.harness.systems import LockClient, LockSystem
 
-__all__ = ["Run", "measure", "run_async"]
+__all__ = ["Run", "measure", "run_async", "side_by_side"]
 
 _T = TypeVar("_T")
 _WARM_UP_S = 0.5
@@ -105,6 +105,13 @@ def run_async(main: Coroutine[Any, Any, _T]) -> _T:
     """Run ``main`` on a fresh uvloop, which every client measured here profits from."""
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(main)
+
+
+async def side_by_side(work: Callable[[], Coroutine[Any, Any, None]], tasks: int) -> None:
+    """Run ``work`` in so many tasks, and wait for all."""
+    async with asyncio.TaskGroup() as group:
+        for _ in range(tasks):
+            group.create_task(work())
 
 
 def measure(system: LockSystem, workers: int, seconds: float, *, one_lock: bool = False) -> Run:

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from benchmarks.harness.load import Run
 from benchmarks.harness.machine import describe_machine
+from benchmarks.harness.queue_load import DeliveryRun, QueueRun
 from benchmarks.harness.statistics import median
 
 __all__ = ["Floor", "Report", "middle_run"]
@@ -28,7 +29,37 @@ class Floor:
         return value >= self.bound if self.at_least else value <= self.bound
 
 
-def middle_run(runs: Sequence[Run]) -> Run:
+class _Measured(Protocol):
+    """A run of any kind."""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the summary that the result file keeps."""
+        ...
+
+
+class _Rated(_Measured, Protocol):
+    """A run whose result is a rate."""
+
+    @property
+    def rate(self) -> float:
+        """Operations per second."""
+        ...
+
+    @property
+    def cpu_us(self) -> float:
+        """Microseconds of CPU per operation of all processes."""
+        ...
+
+    @property
+    def client_cpu_us(self) -> float:
+        """Microseconds of the client's CPU per operation."""
+        ...
+
+
+_R = TypeVar("_R", bound=_Rated)
+
+
+def middle_run(runs: Sequence[_R]) -> _R:
     """Return the run whose rate is the median (of an even number: the lower of the two)."""
     return sorted(runs, key=lambda run: run.rate)[(len(runs) - 1) // 2]
 
@@ -81,10 +112,36 @@ class Report:
         )
         for system, rounds in runs.items():
             self.say(_row(system, rounds, classes[system]))
-            for number, run in enumerate(rounds):
-                self._content["runs"].append(
-                    {"title": title, "round": number, "durability": classes[system]} | run.as_json()
-                )
+            self._keep(title, rounds, classes[system])
+
+    def message_runs(
+        self, title: str, runs: Mapping[str, Sequence[QueueRun]], classes: Mapping[str, str]
+    ) -> None:
+        """Print one row per system, its median run, and keep every run."""
+        self.say(f"  {title}")
+        self.say(
+            f"  {'system':<15}{'messages/s':>12}  {'(min - max)':<20}{'CPU us/message':>15}  "
+            f"{'(client + servers)':<20}durability"
+        )
+        for system, rounds in runs.items():
+            cpu = _cpu_columns(rounds, decimals=1, width=15)
+            rate = f"{middle_run(rounds).rate:>12,.0f}  {_spread(rounds):<20}"
+            self.say(f"  {system:<15}{rate}{cpu}{classes[system]}")
+            self._keep(title, rounds, classes[system])
+
+    def delivery_runs(
+        self, title: str, runs: Mapping[str, Sequence[DeliveryRun]], classes: Mapping[str, str]
+    ) -> None:
+        """Print one row per system, medians over the rounds, and keep every run."""
+        self.say(f"  {title}")
+        self.say(f"  {'system':<15}{'p50 ms':>9}{'p99 ms':>9}{'max ms':>9}  durability")
+        for system, rounds in runs.items():
+            figures = "".join(
+                f"{median([one.delivery_ms(percent) for one in rounds]):>9.2f}"
+                for percent in (50, 99, 100)
+            )
+            self.say(f"  {system:<15}{figures}  {classes[system]}")
+            self._keep(title, rounds, classes[system])
 
     def figure(self, name: str, value: float, unit: str) -> None:
         """Print and keep one named number."""
@@ -123,10 +180,28 @@ class Report:
             f"{_number(value)} {verdict}"
         )
 
+    def _keep(self, title: str, rounds: Sequence[_Measured], durability: str) -> None:
+        for number, run in enumerate(rounds):
+            self._content["runs"].append(
+                {"title": title, "round": number, "durability": durability} | run.as_json()
+            )
+
     def save(self, path: Path) -> None:
         """Write everything to ``path``."""
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(self._content, indent=1) + "\n")
+
+
+def _spread(rounds: Sequence[_Rated]) -> str:
+    rates = [one.rate for one in rounds]
+    return f"({min(rates):,.0f} - {max(rates):,.0f})"
+
+
+def _cpu_columns(rounds: Sequence[_Rated], decimals: int, width: int) -> str:
+    cpu = median([one.cpu_us for one in rounds])
+    client = median([one.client_cpu_us for one in rounds])
+    parts = f"({client:.{decimals}f} + {cpu - client:.{decimals}f})"
+    return f"{cpu:>{width}.{decimals}f}  {parts:<20}"
 
 
 def _number(value: float) -> str:
@@ -135,12 +210,8 @@ def _number(value: float) -> str:
 
 def _row(system: str, rounds: Sequence[Run], durability: str) -> str:
     run = middle_run(rounds)
-    rates = [one.rate for one in rounds]
-    spread = f"({min(rates):,.0f} - {max(rates):,.0f})"
-    cpu = median([one.cpu_us for one in rounds])
-    client = median([one.client_cpu_us for one in rounds])
-    parts = f"({client:.0f} + {cpu - client:.0f})"
     return (
-        f"  {system:<12}{run.rate:>10,.0f}  {spread:<19}{run.cycle_ms(50):>9.2f}"
-        f"{run.cycle_ms(99):>10.2f}{cpu:>14.0f}  {parts:<20}{run.fairness:>8.2f}  {durability}"
+        f"  {system:<12}{run.rate:>10,.0f}  {_spread(rounds):<19}{run.cycle_ms(50):>9.2f}"
+        f"{run.cycle_ms(99):>10.2f}{_cpu_columns(rounds, decimals=0, width=14)}"
+        f"{run.fairness:>8.2f}  {durability}"
     )

@@ -1,0 +1,162 @@
+"""Synaxis' queues as their users meet them: the public SDK, three nodes, default settings."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing, asynccontextmanager
+
+import synaxis
+from benchmarks.harness.load import side_by_side
+from benchmarks.harness.synaxis_cluster import SynaxisCluster
+from benchmarks.harness.systems import BATCH, IN_FLIGHT, MESSAGE_BYTES, QueueClient
+from benchmarks.harness.tally import Tally
+
+__all__ = ["SynaxisQueue", "SynaxisQueues"]
+
+_GROUP = "bench"
+_NODES = 3
+_PARTITIONS = 16
+_PAYLOAD = bytes(MESSAGE_BYTES)
+_STOCK_BATCH = 1_000
+_TOPIC = "bench"
+_WAIT_S = 1.0
+
+
+class SynaxisQueues:
+    """Three node processes and one topic with three replicas, synced before the reply."""
+
+    durability = f"fsync on majority of {_NODES}"
+
+    def __init__(self, name: str = "synaxis") -> None:
+        self.name = name
+        self.cluster = SynaxisCluster(_NODES)
+
+    def unavailable(self) -> str | None:
+        """See System."""
+        return self.cluster.unavailable()
+
+    def start(self) -> None:
+        """See System."""
+        self.cluster.start()
+
+    def stop(self) -> None:
+        """See System."""
+        self.cluster.stop()
+
+    def server_pids(self) -> list[int]:
+        """See System."""
+        return self.cluster.server_pids()
+
+    @asynccontextmanager
+    async def queue(self) -> AsyncIterator["SynaxisQueue"]:
+        """Open one client and create the topic if need be.
+
+        Consumed messages are removed: the peers, which read the same ones again, need not.
+        """
+        async with synaxis.connect(self.cluster.urls) as cluster:
+            await cluster.topics.create(
+                _TOPIC,
+                partitions=_PARTITIONS,
+                replication=_NODES,
+                retention="work",
+                durability="fsync",
+            )
+            yield SynaxisQueue(cluster)
+
+    @asynccontextmanager
+    async def connect(self) -> AsyncIterator[QueueClient]:
+        """See QueueSystem."""
+        async with self.queue() as queue:
+            yield queue
+
+
+class SynaxisQueue:
+    """One topic and one consumer group."""
+
+    def __init__(self, cluster: synaxis.AsyncSynaxis) -> None:
+        self._topic = cluster.topic(_TOPIC)
+
+    async def empty(self) -> None:
+        """See QueueClient."""
+        await self._topic.purge()
+
+    async def stock(self, messages: int) -> None:
+        """See QueueClient."""
+        await self.empty()
+        await self.add(messages)
+
+    async def add(self, messages: int) -> None:
+        """Publish so many in large batches."""
+        for first in range(0, messages, _STOCK_BATCH):
+            count = min(_STOCK_BATCH, messages - first)
+            await self._topic.publish_many([_PAYLOAD] * count)
+
+    async def publish(self, payload: bytes) -> None:
+        """See QueueClient."""
+        await self._topic.publish(payload)
+
+    async def publish_one_by_one(self, tally: Tally) -> None:
+        """See QueueClient."""
+
+        async def publisher() -> None:
+            while not tally.over:
+                await self._topic.publish(_PAYLOAD)
+                tally.confirm()
+
+        await side_by_side(publisher, IN_FLIGHT)
+
+    async def publish_in_batches(self, tally: Tally) -> None:
+        """See QueueClient."""
+        batch = [_PAYLOAD] * BATCH
+
+        async def publisher() -> None:
+            while not tally.over:
+                await self._topic.publish_many(batch)
+                tally.confirm(BATCH)
+
+        await side_by_side(publisher, IN_FLIGHT // BATCH)
+
+    async def take(self, messages: int) -> int:
+        """Fetch up to so many and acknowledge them; return how many there were."""
+        batch = await self._topic.fetch(group=_GROUP, max_messages=messages, wait=_WAIT_S)
+        await batch.ack()
+        return len(batch)
+
+    async def backlog(self) -> int:
+        """Return how many messages the group has not finished."""
+        return (await self._topic.info()).groups[_GROUP].lag
+
+    async def consume_one_by_one(self, tally: Tally) -> None:
+        """See QueueClient."""
+        async with aclosing(self._topic.consume(group=_GROUP)) as messages:
+            async for message in messages:
+                async with message:
+                    pass
+                tally.confirm()
+                if tally.over:
+                    break
+
+    async def consume_in_batches(self, tally: Tally, readers: int) -> None:
+        """See QueueClient."""
+
+        async def reader() -> None:
+            while not tally.over:
+                tally.confirm(await self.take(BATCH))
+
+        await side_by_side(reader, readers)
+
+    @asynccontextmanager
+    async def listening(self, arrived: Callable[[bytes], None]) -> AsyncIterator[None]:
+        """See QueueClient."""
+
+        async def listen() -> None:
+            async with aclosing(self._topic.consume(group=_GROUP)) as messages:
+                async for message in messages:
+                    arrived(message.payload)
+                    await message.ack()
+
+        listener = asyncio.ensure_future(listen())
+        try:
+            yield
+        finally:
+            listener.cancel()
+            await asyncio.gather(listener, return_exceptions=True)
