@@ -40,6 +40,7 @@ from synaxis.security import tls
 from synaxis.security.api_keys import ApiKeys
 from synaxis.storage.data_directory import DataDirectory
 from synaxis.storage.group_commit import GroupCommit
+from synaxis.storage.message_store import MessageStore
 from synaxis.storage.write_ahead_log import WalOptions, WriteAheadLog
 
 __all__ = ["exit_code_of", "run"]
@@ -95,13 +96,17 @@ class _Process:
             directory = await self._open_directory()
             resources.callback(directory.close)
             identity = directory.identity
+            loop = asyncio.get_running_loop()
+            store = MessageStore(
+                directory.messages,
+                on_failure=lambda error: loop.call_soon_threadsafe(self._fail, error),
+            )
+            resources.callback(store.close)
             wal, recovered = WriteAheadLog.open(
-                directory.wal, identity.cluster_id, settings.id, _wal_options(settings)
+                directory.wal, identity.cluster_id, settings.id, _wal_options(settings), store
             )
             resources.callback(wal.close)
-            commit = GroupCommit(
-                wal, asyncio.get_running_loop(), self._fail, observe=self._observe_fsync
-            )
+            commit = GroupCommit(wal, loop, self._fail, observe=self._observe_fsync)
             gateway = Gateway(
                 GatewayConfig(
                     connections_max=settings.connections_max,
@@ -113,7 +118,7 @@ class _Process:
                 self._fail,
             )
             config = self._node_config(directory, api_socket)
-            node = BaseNode(config, recovered, commit, directory.remember_peer, gateway)
+            node = BaseNode(config, recovered, commit, directory.remember_peer, gateway, store)
             gateway.attach(node)
             await self._serve(node, gateway, api_socket, peer_socket)
             await commit.aclose()

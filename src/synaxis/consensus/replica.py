@@ -9,6 +9,8 @@ leaves only after its entry is committed; ``log_time`` never goes back.
 Sources: Ongaro, thesis 3.8, 5.1, 6.3, 6.4.
 """
 
+from typing import cast
+
 import msgspec
 from google_crc32c import value as crc32c
 
@@ -55,7 +57,7 @@ from synaxis.errors import (
     SynaxisError,
 )
 from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, Sequence, SessionId, Term
-from synaxis.ports import LogStatus, ReplicatedLog, StateMachine
+from synaxis.ports import LogStatus, ReplicatedLog, StateMachine, StoringMachine
 
 __all__ = ["Replica"]
 
@@ -102,6 +104,10 @@ class Replica:
         self._decoder = batch_decoder(machine)
         self._state_decoder = msgspec.msgpack.Decoder(ReplicaState)
         self._reply_types = machine.reply_types
+        self._store: StoringMachine | None = None
+        """The machine, if its bulk lies in a message store."""
+        if hasattr(machine, "take_store"):
+            self._store = cast("StoringMachine", machine)
         self.tally = ReplicaTally()
         self.serving_since = LogIndex(0)
         """Entries up to this one were applied before this replica began to serve as leader."""
@@ -236,6 +242,8 @@ class Replica:
             self.tally.snapshots_installed += 1
         for entry in effects.apply:
             self._apply_entry(entry)
+        if self._store is not None:
+            effects.store = self._store.take_store()
         self._follow_leadership()
         self._serve_reads(effects)
         effects.apply = []
@@ -491,9 +499,9 @@ class Replica:
             return
         self._snapshot_asked = False
         data = self.state()
-        meta = SnapshotMeta(
-            index, self.log.term_at(index), self.log.members_at(index), len(data), crc32c(data)
-        )
+        attachments = self._store.attachments() if self._store is not None else ()
+        term, members = self.log.term_at(index), self.log.members_at(index)
+        meta = SnapshotMeta(index, term, members, len(data), crc32c(data), attachments)
         self._bytes_since_snapshot = 0
         self._snapshot_bytes = len(data)
         self.tally.snapshots_taken += 1

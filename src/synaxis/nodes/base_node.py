@@ -28,6 +28,7 @@ from synaxis.errors import (
     ClientError,
     NotLeader,
     StorageCorrupt,
+    StorageError,
     SynaxisError,
     error_from_wire,
 )
@@ -39,6 +40,7 @@ from synaxis.nodes.node_config import NodeConfig
 from synaxis.nodes.rebalancer import Rebalancer
 from synaxis.nodes.watches import WatchHub
 from synaxis.ports import RecoveredGroup, StateMachine
+from synaxis.storage.message_store import MessageStore
 from synaxis.wire.client import Route
 from synaxis.wire.peer import Heartbeat, PeerFrame, PeerRefusal, PeerWelcome
 
@@ -81,6 +83,7 @@ class BaseNode:
         durability: Durability,
         remember_peer: Callable[[NodeId, str], None],
         listener: NodeListener,
+        store: MessageStore | None = None,
     ) -> None:
         self.config = config
         self.listener = listener
@@ -110,7 +113,7 @@ class BaseNode:
             config.link,
             listener.traffic,
         )
-        self.driver = NodeDriver(self.replicas, durability, self.bus, self)
+        self.driver = NodeDriver(self.replicas, durability, self.bus, self, store)
         self._rebalancer = Rebalancer(
             config.node_id, self.replicas, self.cluster, bootstrap.replication_factor
         )
@@ -350,7 +353,9 @@ class BaseNode:
     def broken(self, error: Exception) -> None:
         """Stop: a rule of this node failed."""
         log.critical("a rule failed; the node stops", exc_info=error)
-        self.listener.fatal(SynaxisError(f"internal error: {error!r}"))
+        if not isinstance(error, StorageError):
+            error = SynaxisError(f"internal error: {error!r}")
+        self.listener.fatal(error)
 
     def _follow_members(self) -> None:
         """Keep links to exactly the present members."""

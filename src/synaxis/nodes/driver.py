@@ -8,7 +8,7 @@ promises leave when the disk has answered.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial, wraps
 from typing import Any, Protocol, TypeVar
 
@@ -16,12 +16,20 @@ import msgspec
 
 from synaxis.consensus.commands import Proposal
 from synaxis.consensus.replica import Replica
-from synaxis.effects import Effects, Persist, Reply
+from synaxis.effects import Attachment, Effects, Persist, Reply, SnapshotMeta, StoreOperation
 from synaxis.errors import ProtocolViolation
 from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, SessionId
 from synaxis.wire.peer import PeerFrame
 
-__all__ = ["Durability", "NodeDriver", "Observer", "Outlet", "ReplyHandle"]
+__all__ = [
+    "Durability",
+    "Gathering",
+    "NodeDriver",
+    "Observer",
+    "Outlet",
+    "ReplyHandle",
+    "Store",
+]
 
 ReplyHandle = tuple[Callable[[Any, Reply], None], Any]
 """Whom to give a reply, and what it wants to be reminded of then."""
@@ -47,6 +55,30 @@ class Outlet(Protocol):
 
     def send(self, node: NodeId, group: GroupId, message: msgspec.Struct) -> None:
         """Say ``message`` to ``node`` if it can be reached."""
+        ...
+
+
+class Store(Protocol):
+    """Where machines keep their bulk; every method is called in order, and costs no I/O."""
+
+    def execute(self, group: GroupId, operations: Sequence[StoreOperation]) -> None:
+        """Do what applying entries demanded."""
+        ...
+
+    def reset(self, group: GroupId, attachments: Sequence[Attachment]) -> None:
+        """Become what a leader's snapshot, whose attachments were gathered, refers to."""
+        ...
+
+    def hold(self, group: GroupId, meta: SnapshotMeta) -> None:
+        """Keep what a snapshot refers to, which is about to be handed to ``Durability``."""
+        ...
+
+
+class Gathering(Protocol):
+    """Who fetches the attachments of leaders' snapshots, and reports to ``log.gathered``."""
+
+    def gather(self, group: GroupId, meta: SnapshotMeta) -> None:
+        """Begin with a snapshot; what was under way for the group is given up."""
         ...
 
 
@@ -116,12 +148,16 @@ class NodeDriver:
         durability: Durability,
         outlet: Outlet,
         observer: Observer,
+        store: Store | None = None,
+        gathering: Gathering | None = None,
     ) -> None:
         self._loop = asyncio.get_running_loop()
         self._runtimes = {group: _Runtime(replica) for group, replica in replicas.items()}
         self._durability = durability
         self._outlet = outlet
         self._observer = observer
+        self._store = store
+        self._gathering = gathering
         self._marked: list[_Runtime] = []
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = Instant(0)
@@ -222,11 +258,27 @@ class NodeDriver:
             self._arm(runtime.wake_at)
 
     def _execute(self, runtime: _Runtime, effects: Effects) -> None:
-        group = runtime.replica.group
+        group, store = runtime.replica.group, self._store
         for node, message in effects.send_now:
             self._outlet.send(node, group, message)
+        if store is not None:
+            self._prepare(store, group, effects)
         if effects.restore is not None:
             self._observer.reset(group, effects.restore.meta.index)
+        self._persist(runtime, effects)
+        if store is not None and effects.store:
+            store.execute(group, effects.store)
+        if self._gathering is not None and effects.gather is not None:
+            self._gathering.gather(group, effects.gather.meta)
+        for reply in effects.replies:
+            if reply.handle is not None:
+                deliver, reminder = reply.handle
+                deliver(reminder, reply)
+        if effects.events:
+            self._observer.publish(group, effects.events)
+
+    def _persist(self, runtime: _Runtime, effects: Effects) -> None:
+        group = runtime.replica.group
         if effects.persist is not None:
             runtime.held.append(effects.send_after)
             self._durability.submit(
@@ -237,12 +289,13 @@ class NodeDriver:
                 runtime.held[-1].extend(effects.send_after)
             else:
                 self._send_all(group, effects.send_after)
-        for reply in effects.replies:
-            if reply.handle is not None:
-                deliver, reminder = reply.handle
-                deliver(reminder, reply)
-        if effects.events:
-            self._observer.publish(group, effects.events)
+
+    def _prepare(self, store: Store, group: GroupId, effects: Effects) -> None:
+        """Tell the store what becomes of it, before the log hears of the snapshot."""
+        if effects.restore is not None:
+            store.reset(group, effects.restore.meta.attachments)
+        if effects.persist is not None and effects.persist.snapshot is not None:
+            store.hold(group, effects.persist.snapshot.meta)
 
     @_stops_the_node
     def _durable(self, runtime: _Runtime, persist: Persist) -> None:

@@ -75,7 +75,7 @@ class MessageStore:
         directory: Directory,
         limits: StoreLimits | None = None,
         executor: Executor | None = None,
-        on_failure: Callable[[StorageError], None] | None = None,
+        on_failure: Callable[[StorageError], object] | None = None,
     ) -> None:
         """Use ``directory``; ``restart`` must come before anything else but ``verify``.
 
