@@ -19,6 +19,7 @@ __all__ = ["run"]
 
 _OURS = "synaxis"
 _READERS = 4
+_BEST_FORMS_FLOOR = Floor("ratio to jetstream, best forms", 1, "x")
 
 
 def run(report: Report, options: Options) -> None:
@@ -36,11 +37,14 @@ def _compare_best_forms(
     ours: list[QueueRun],
     pushed: dict[str, list[QueueRun]],
 ) -> None:
-    """Print our batches beside JetStream's push; their rounds were not paired."""
+    """Hold our batches against JetStream's push; these rounds were not paired."""
     streams = {name: system for name, system in systems.items() if name.startswith("jetstream")}
     rates = {name: [one.rate for one in pushed[name]] for name in streams}
     rates[_OURS] = [one.rate for one in ours]
-    print_ratios(report, "queue_consume_best", _OURS, rates, {_OURS: systems[_OURS]} | streams)
+    compared = {_OURS: systems[_OURS]} | streams
+    ratios = print_ratios(report, "queue_consume_best", _OURS, rates, compared)
+    if "jetstream" in ratios:
+        report.floor(_BEST_FORMS_FLOOR, ratios["jetstream"])
 
 
 async def _one_by_one(client: QueueClient, tally: Tally) -> None:
