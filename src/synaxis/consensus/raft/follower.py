@@ -4,6 +4,9 @@ Invariants: an acknowledgement speaks of what matched and is stored, ``prev_inde
 entries of that very message, never of what else the log may hold; entries are dropped only on
 a conflict, never because a message is shorter, and never at or below the commit index.
 
+A snapshot that refers to attachments is not installed when its bytes are whole, but when somebody
+has fetched those: until then its chunks are answered as received and not installed.
+
 Sources: Ongaro, thesis 3.5, 5.2.
 """
 
@@ -14,7 +17,8 @@ from synaxis.consensus.raft.messages import (
     SnapshotReply,
 )
 from synaxis.consensus.raft.snapshot import SnapshotReceiver
-from synaxis.consensus.raft.state import RaftState
+from synaxis.consensus.raft.state import RaftState, Role
+from synaxis.effects import Snapshot, SnapshotMeta
 from synaxis.ids import LogIndex, NodeId
 
 __all__ = ["Follower"]
@@ -23,11 +27,13 @@ __all__ = ["Follower"]
 class Follower:
     """Takes what the leader of the current term sends."""
 
-    __slots__ = ("_receiver", "_state")
+    __slots__ = ("_gathering", "_receiver", "_state")
 
     def __init__(self, state: RaftState) -> None:
         self._state = state
         self._receiver = SnapshotReceiver(state.config.snapshot_bytes_max)
+        self._gathering: Snapshot | None = None
+        """Whole, but for its attachments."""
 
     def on_append(self, sender: NodeId, message: AppendEntries) -> None:
         """Check the position, store what is new, commit what is known to be, and answer."""
@@ -62,21 +68,56 @@ class Follower:
         """Take a chunk; install the snapshot when it is whole."""
         state = self._state
         meta = message.meta
-        if state.log.holds(meta.index, meta.term) or meta.index <= state.log.commit_index:
-            # We have all that it contains: keep the log, and what follows in it (5.1).
+        if self._is_contained(meta):
             self._receiver.clear()
-            state.log.commit_to(meta.index)
+            self._catch_up(meta)
             self._reply(sender, message, installed=True)
             return
-        snapshot = self._receiver.accept(message)
-        if snapshot is not None:
+        snapshot = None if self._is_gathering(meta) else self._receiver.accept(message)
+        if snapshot is not None and meta.attachments:
+            self._gathering = state.gather = snapshot
+        elif snapshot is not None:
             state.install(snapshot)
-        self._reply(sender, message, installed=snapshot is not None)
+        self._reply(sender, message, installed=snapshot is not None and not meta.attachments)
+
+    def gathered(self, meta: SnapshotMeta, *, complete: bool) -> None:
+        """Install the snapshot whose attachments are there now, or forget one that has none.
+
+        What is forgotten begins anew with the leader's next chunk.
+        """
+        state, snapshot = self._state, self._gathering
+        if snapshot is None or snapshot.meta != meta:
+            return  # another took its place
+        self._gathering = None
+        if not complete or state.role is Role.LEADER:
+            return
+        if self._is_contained(meta):
+            self._catch_up(meta)
+        else:
+            # Whoever leads by now: what a snapshot contains is committed for ever.
+            state.install(snapshot)
+        if state.leader is not None:
+            reply = SnapshotReply(state.term, meta.index, meta.size, installed=True, round=0)
+            state.send_after(state.leader, reply)
+
+    def _is_contained(self, meta: SnapshotMeta) -> bool:
+        log = self._state.log
+        return log.holds(meta.index, meta.term) or meta.index <= log.commit_index
+
+    def _catch_up(self, meta: SnapshotMeta) -> None:
+        """Commit what a snapshot contains: keep the log, and what follows in it (5.1)."""
+        self._state.log.commit_to(meta.index)
+        gathering = self._gathering
+        if gathering is not None and gathering.meta.index <= self._state.log.commit_index:
+            self._gathering = self._state.gather = None
+
+    def _is_gathering(self, meta: SnapshotMeta) -> bool:
+        return self._gathering is not None and self._gathering.meta == meta
 
     def _reply(self, sender: NodeId, message: InstallSnapshot, *, installed: bool) -> None:
-        state = self._state
-        received = self._receiver.next_offset(message.meta)
-        reply = SnapshotReply(state.term, message.meta.index, received, installed, message.round)
+        state, meta = self._state, message.meta
+        received = meta.size if self._is_gathering(meta) else self._receiver.next_offset(meta)
+        reply = SnapshotReply(state.term, meta.index, received, installed, message.round)
         if installed:
             state.send_after(sender, reply)
         else:

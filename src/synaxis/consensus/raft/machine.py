@@ -28,7 +28,7 @@ from synaxis.consensus.raft.messages import (
     VoteReply,
 )
 from synaxis.consensus.raft.state import RaftState, Role
-from synaxis.effects import Effects, Members, PersistMark, Snapshot
+from synaxis.effects import Effects, Members, PersistMark, Snapshot, SnapshotMeta
 from synaxis.errors import ProtocolViolation
 from synaxis.ids import Instant, LogIndex, NodeId, Term
 from synaxis.ports import LogStatus, RandomSource, RecoveredGroup
@@ -184,6 +184,11 @@ class Raft:
         if self._state.role is Role.LEADER:
             self._advance_commit(now)
 
+    def gathered(self, meta: SnapshotMeta, *, complete: bool, now: Instant) -> None:
+        """Take the news about the attachments of the snapshot in ``Effects.gather``."""
+        self._now = now
+        self._follower.gathered(meta, complete=complete)
+
     def compact(self, snapshot: Snapshot) -> None:
         """Forget entries that ``snapshot`` contains; ignored if a later one is known."""
         state = self._state
@@ -217,6 +222,7 @@ class Raft:
         effects.persist = state.durability.emit(state.log, state.hard_state)
         effects.restore, state.restore = state.restore, None
         effects.apply = state.log.take_committed(state.config.apply_bytes_max)
+        effects.gather, state.gather = state.gather, None
         return effects
 
     def members_at(self, index: LogIndex) -> Members:

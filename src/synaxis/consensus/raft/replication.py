@@ -72,8 +72,13 @@ class Replication:
         self._heard(progress, reply.round, now)
         if reply.installed:
             return self._acknowledged(progress, reply.index)
-        if progress.sender is not None and progress.sender.snapshot.meta.index == reply.index:
-            progress.sender.received(reply.next_offset)
+        sending, newest = progress.sender, self._state.snapshot
+        if sending is None or newest is None or sending.snapshot.meta.index != reply.index:
+            return False
+        if sending.is_outdated(reply.next_offset, newest):
+            progress.send_snapshot(newest)
+        else:
+            sending.received(reply.next_offset)
         return False
 
     def _heard(self, progress: Progress, confirmed_round: int, now: Instant) -> None:

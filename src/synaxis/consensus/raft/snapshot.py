@@ -16,7 +16,11 @@ __all__ = ["SnapshotReceiver", "SnapshotSender"]
 
 
 class SnapshotSender:
-    """Sends one snapshot to one peer. Holds on to it even when a newer one exists."""
+    """Sends one snapshot to one peer. Holds on to it even when a newer one exists.
+
+    With attachments it asks, once all bytes have arrived, by an empty chunk per heartbeat whether
+    the peer has gathered them.
+    """
 
     __slots__ = ("_offset", "_round", "_waiting", "snapshot")
 
@@ -44,6 +48,11 @@ class SnapshotSender:
         progressed = next_offset > self._offset
         self._offset = min(next_offset, len(self.snapshot.data))
         self._waiting = not progressed
+
+    def is_outdated(self, next_offset: int, newest: Snapshot) -> bool:
+        """Return whether the receiver may have found attachments missing that are gone by now."""
+        meta = self.snapshot.meta
+        return next_offset == 0 and bool(meta.attachments) and newest.meta.index > meta.index
 
     def heard(self, confirmed_round: int) -> None:
         """Send the chunk again if the peer has answered something that was sent after it."""

@@ -34,6 +34,7 @@ class RaftState:
     __slots__ = (
         "config",
         "durability",
+        "gather",
         "hard_state",
         "leader",
         "log",
@@ -65,6 +66,8 @@ class RaftState:
         """The latest one, kept to be sent to followers that are too far behind."""
         self.restore: Snapshot | None = None
         """Came from a leader and waits for the next ``Effects``."""
+        self.gather: Snapshot | None = None
+        """The same, but its attachments are missing."""
         self.send_now_outbox: list[tuple[NodeId, msgspec.Struct]] = []
         self.send_after_outbox: list[tuple[NodeId, msgspec.Struct]] = []
         if recovered.snapshot is None:
