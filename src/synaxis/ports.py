@@ -21,6 +21,7 @@ from synaxis.ids import Instant, LogIndex, LogTime, NodeId, Sequence, SessionId,
 
 __all__ = [
     "AppendFile",
+    "Attendant",
     "Directory",
     "LogStatus",
     "RandomSource",
@@ -48,6 +49,8 @@ class StateMachine(Protocol):
 
     command_types: ClassVar[tuple[type[msgspec.Struct], ...]]
     """Tagged structs that ``apply`` understands; tags 1-19 belong to the replica."""
+    client_command_types: ClassVar[tuple[type[msgspec.Struct], ...]]
+    """Those of them that clients may put into the log; the others are the leader's own."""
     reply_types: ClassVar[tuple[type[msgspec.Struct], ...]]
     """Tagged structs that ``apply`` and outcomes answer with, ``Refused`` left out."""
 
@@ -111,6 +114,65 @@ class StoringMachine(StateMachine, Protocol):
 
     def attachments(self) -> tuple[Attachment, ...]:
         """Return what the present state refers to in the store."""
+        ...
+
+
+class Attendant(Protocol):
+    """The leader's private half of a state machine: what it decides without the log.
+
+    Called only between ``begin`` and ``end``. Nothing of it is replicated or survives.
+    """
+
+    def begin(self, now: LogTime) -> None:
+        """Take up work: this replica leads, and has applied what earlier leaders committed."""
+        ...
+
+    def end(self) -> None:
+        """Drop everything; whoever is being served is told."""
+        ...
+
+    def demand(self, session: SessionId, message: msgspec.Struct, handle: object) -> None:
+        """Take what a client says outside the log.
+
+        Raises:
+            ClientError: it is refused; nothing was done.
+        """
+        ...
+
+    def disconnected(self, handle: object) -> None:
+        """Stop serving ``handle``."""
+        ...
+
+    def heard(self, session: SessionId) -> None:
+        """Take the news that a session is alive."""
+        ...
+
+    def see(self, now: LogTime) -> None:
+        """Note the time, before anything is applied or demanded."""
+        ...
+
+    def tick(self, now: LogTime) -> None:
+        """Let everything happen that is due at ``now``."""
+        ...
+
+    def deadline(self) -> LogTime | None:
+        """Return when ``tick`` must be called next."""
+        ...
+
+    def wants_confirmation(self) -> bool:
+        """Return whether there is something to do that only a true leader may do."""
+        ...
+
+    def confirmed(self, now: LogTime) -> None:
+        """Do it: a quorum has confirmed the leadership after it was asked for."""
+        ...
+
+    def take_replies(self) -> list[tuple[object, msgspec.Struct]]:
+        """Drain (handle, message)."""
+        ...
+
+    def take_commands(self) -> list[msgspec.Struct]:
+        """Drain commands that the leader should propose in its own name."""
         ...
 
 

@@ -7,7 +7,41 @@ from enum import IntEnum
 
 import msgspec
 
-__all__ = ["Retention", "TopicConfig", "TopicRecord"]
+from synaxis.errors import InvalidArgument
+
+__all__ = ["Retention", "TopicConfig", "TopicLimits", "TopicRecord", "check_name"]
+
+NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+
+class TopicLimits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of topics; equal on all nodes, because ``apply`` obeys them."""
+
+    name_bytes_max: int = 200
+    """Length of the name of a topic or consumer group: keys in memory, snapshots, metrics."""
+    topics_max: int = 10_000
+    """Topics of the cluster; every shard knows all that have partitions in it."""
+    partitions_max: int = 4_096
+    """Partitions of one topic."""
+    visibility_ms_min: int = 1_000
+    """Shorter leases would run out from ordinary scheduling hiccups."""
+    visibility_ms_max: int = 12 * 3_600_000
+    """Longest time for which a silent member may keep a message."""
+    deliveries_max: int = 1_000
+    """Highest ``max_deliveries``."""
+
+
+def check_name(name: str, what: str, limits: TopicLimits) -> None:
+    """Refuse names that would be ambiguous in files, metrics and shells.
+
+    Raises:
+        InvalidArgument: says what is allowed.
+    """
+    if not 0 < len(name) <= limits.name_bytes_max or not NAME_CHARACTERS.issuperset(name):
+        raise InvalidArgument(
+            f"the name of a {what} is 1 to {limits.name_bytes_max} letters, digits, '.', '_' or "
+            f"'-', not {name!r}"
+        )
 
 
 class Retention(IntEnum):

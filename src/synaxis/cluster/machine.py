@@ -1,4 +1,4 @@
-"""The state machine of the ``cluster`` group: which nodes exist and who they are.
+"""The state machine of the ``cluster`` group: which nodes and topics exist and what they are.
 
 A node id belongs to one disk for ever (thesis 3.8: a voter that lost its disk is another voter).
 """
@@ -11,11 +11,18 @@ import msgspec
 from synaxis.cluster.commands import (
     AddNode,
     ClusterView,
+    CreateTopic,
+    DeleteTopic,
+    ListTopics,
     NodeChanged,
     NodeRecord,
     RegisterNode,
     RemoveNode,
+    TopicChanged,
+    TopicList,
+    UpdateTopic,
 )
+from synaxis.cluster.topic_table import SavedTopics, TopicTable
 from synaxis.effects import Outcome, Refused, refusal
 from synaxis.errors import (
     IdentityMismatch,
@@ -25,6 +32,7 @@ from synaxis.errors import (
     SynaxisError,
 )
 from synaxis.ids import LogTime, NodeId, Sequence, SessionId
+from synaxis.topics import TopicLimits, TopicRecord
 
 __all__ = ["ClusterMachine", "check_node_id"]
 
@@ -48,15 +56,31 @@ def check_node_id(node_id: str) -> None:
 class ClusterMachine:
     """Implements ``ports.StateMachine``; replies to every command with the NodeRecord."""
 
-    command_types: ClassVar[tuple[type[msgspec.Struct], ...]] = (RegisterNode, AddNode, RemoveNode)
-    reply_types: ClassVar[tuple[type[msgspec.Struct], ...]] = (NodeRecord,)
+    command_types: ClassVar[tuple[type[msgspec.Struct], ...]] = (
+        RegisterNode,
+        AddNode,
+        RemoveNode,
+        CreateTopic,
+        UpdateTopic,
+        DeleteTopic,
+    )
+    client_command_types: ClassVar[tuple[type[msgspec.Struct], ...]] = ()
+    """None: members and topics are changed by Admin, never by a session."""
+    reply_types: ClassVar[tuple[type[msgspec.Struct], ...]] = (NodeRecord, TopicRecord)
 
     def __init__(
-        self, founders: Seq[NodeRecord], lock_groups: int, replication_factor: int
+        self,
+        founders: Seq[NodeRecord],
+        lock_groups: int,
+        replication_factor: int,
+        queue_groups: int,
+        topic_limits: TopicLimits,
     ) -> None:
         self._nodes = {node.node_id: node for node in sorted(founders, key=_by_id)}
         self._lock_groups = lock_groups
+        self._queue_groups = queue_groups
         self._replication_factor = replication_factor
+        self.topics = TopicTable(topic_limits)
         self._events: list[msgspec.Struct] = []
 
     @property
@@ -74,7 +98,9 @@ class ClusterMachine:
         return self._nodes.get(node_id)
 
     def validate(self, command: msgspec.Struct) -> None:
-        """Check the form of ids and addresses; see ``ports.StateMachine.validate``."""
+        """Check the form of ids, addresses and topics; see ``ports.StateMachine.validate``."""
+        if isinstance(command, CreateTopic | UpdateTopic):
+            self.topics.check(command.name, command.config)
         if isinstance(command, RegisterNode | AddNode | RemoveNode):
             check_node_id(command.node_id)
         if isinstance(command, RegisterNode | AddNode):
@@ -95,6 +121,8 @@ class ClusterMachine:
                     return self._add(command)
                 case RemoveNode():
                     return self._remove(command)
+                case CreateTopic() | UpdateTopic() | DeleteTopic():
+                    return self._change_topic(command)
                 case _:
                     raise InvalidArgument(f"no cluster command: {type(command).__name__}")
         except SynaxisError as error:
@@ -150,6 +178,19 @@ class ClusterMachine:
             raise MembershipRefused(f"node {node_id} was removed from the cluster; use a new id")
         return known
 
+    def _change_topic(self, command: CreateTopic | UpdateTopic | DeleteTopic) -> TopicRecord:
+        before = self.topics.find(command.name)
+        match command:
+            case CreateTopic(name, config):
+                record = self.topics.create(name, config)
+            case UpdateTopic(name, config):
+                record = self.topics.update(name, config)
+            case _:
+                record = self.topics.delete(command.name)
+        if record != before:
+            self._events.append(TopicChanged(record))
+        return record
+
     def _store(self, record: NodeRecord) -> NodeRecord:
         if self._nodes.get(record.node_id) != record:
             self._nodes[record.node_id] = record
@@ -171,23 +212,28 @@ class ClusterMachine:
         return []
 
     def take_events(self) -> list[msgspec.Struct]:
-        """Drain the changes of nodes."""
+        """Drain the changes of nodes and topics."""
         events, self._events = self._events, []
         return events
 
-    def query(self, query: msgspec.Struct, now: LogTime) -> ClusterView | Refused:
-        """Answer DescribeCluster."""
-        del query, now
-        return ClusterView(self.nodes, self._lock_groups, self._replication_factor)
+    def query(self, query: msgspec.Struct, now: LogTime) -> ClusterView | TopicList | Refused:
+        """Answer DescribeCluster and ListTopics."""
+        del now
+        if isinstance(query, ListTopics):
+            return TopicList(self.topics.select(query.prefix, query.name))
+        shape = self._lock_groups, self._replication_factor, self._queue_groups
+        return ClusterView(self.nodes, *shape)
 
     def snapshot(self) -> bytes:
-        """Return the nodes in id order."""
-        return msgspec.msgpack.encode(self.nodes)
+        """Return the nodes in id order, and the topics."""
+        return msgspec.msgpack.encode((self.nodes, self.topics.save()))
 
     def restore(self, data: bytes) -> None:
         """Become what ``snapshot`` returned."""
-        nodes = msgspec.msgpack.decode(data, type=tuple[NodeRecord, ...])
+        kind = tuple[tuple[NodeRecord, ...], SavedTopics]
+        nodes, topics = msgspec.msgpack.decode(data, type=kind)
         self._nodes = {node.node_id: node for node in nodes}
+        self.topics.load(topics)
 
     def check_invariants(self) -> None:
         """Assert that there is always a member and that disks are not shared."""

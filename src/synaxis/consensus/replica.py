@@ -14,6 +14,7 @@ from typing import cast
 import msgspec
 from google_crc32c import value as crc32c
 
+from synaxis.consensus.attending import CONFIRMATION, Attending
 from synaxis.consensus.commands import (
     Batch,
     CloseSession,
@@ -24,7 +25,14 @@ from synaxis.consensus.commands import (
     SessionClosed,
     SessionOpened,
 )
+from synaxis.consensus.inflight import Inflight
 from synaxis.consensus.reads import Read, Reads
+from synaxis.consensus.refusals import (
+    ALREADY_ACKNOWLEDGED,
+    SESSION_EXPIRED,
+    limit_exceeded,
+    not_executed,
+)
 from synaxis.consensus.replica_codec import (
     ENCODER,
     ReplicaState,
@@ -50,14 +58,11 @@ from synaxis.effects import (
     refusal,
 )
 from synaxis.errors import (
-    LimitExceeded,
     NotLeader,
-    OutcomeUnknown,
-    SessionExpired,
     SynaxisError,
 )
 from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, Sequence, SessionId, Term
-from synaxis.ports import LogStatus, ReplicatedLog, StateMachine, StoringMachine
+from synaxis.ports import Attendant, LogStatus, ReplicatedLog, StateMachine, StoringMachine
 
 __all__ = ["Replica"]
 
@@ -71,14 +76,6 @@ class ReplicaTally(msgspec.Struct):
     sessions_expired: int = 0
     snapshots_taken: int = 0
     snapshots_installed: int = 0
-
-
-class _Inflight(msgspec.Struct, gc=False):
-    """A batch this replica proposed as leader, kept decoded until it is applied."""
-
-    term: Term
-    batch: Batch
-    handles: list[object]
 
 
 class Replica:
@@ -111,6 +108,7 @@ class Replica:
         self.tally = ReplicaTally()
         self.serving_since = LogIndex(0)
         """Entries up to this one were applied before this replica began to serve as leader."""
+        self._attending = Attending(None)
         self._clock_base = 0
         self._now = now
         self._led_term: Term | None = None
@@ -119,7 +117,7 @@ class Replica:
         self._open_handles: list[object] = []
         self._expiring: tuple[SessionId, ...] = ()
         """Sessions that the open batch ends."""
-        self._inflight: dict[LogIndex, _Inflight] = {}
+        self._inflight: dict[LogIndex, Inflight] = {}
         self._waiting: dict[tuple[SessionId, Sequence], object] = {}
         self._doomed: dict[SessionId, LogIndex] = {}
         """Sessions whose expiry is proposed, and where it is in the log."""
@@ -131,6 +129,10 @@ class Replica:
         self._snapshot_asked = False
         if snapshot is not None:
             self._restore(snapshot)
+
+    def attended_by(self, attendant: Attendant) -> None:
+        """Let ``attendant`` be the machine's private half whenever this replica leads."""
+        self._attending = Attending(attendant)
 
     # --- inputs -----------------------------------------------------------------------------
 
@@ -156,8 +158,9 @@ class Replica:
                 deadline = silent
             # An entry in flight will carry the machine past its deadline or bring us back here.
             due = None if self._inflight else self.machine.deadline()
-            if due is not None:
-                deadline = min(deadline, Instant(due - self._clock_base))
+            for each in (due, self._attending.deadline()):
+                if each is not None:
+                    deadline = min(deadline, Instant(each - self._clock_base))
         return deadline
 
     def propose(self, proposal: Proposal, handle: object, now: Instant) -> None:
@@ -192,6 +195,24 @@ class Replica:
         else:
             self._read(Read(handle, query, now))
 
+    def demand(
+        self, session: SessionId, message: msgspec.Struct, handle: object, now: Instant
+    ) -> None:
+        """Hand what a client says outside the log to the attendant.
+
+        Raises:
+            NotLeader: this replica cannot serve it.
+            ClientError: the attendant refuses it.
+        """
+        self._see(now)
+        if not self._serving:
+            raise NotLeader("this node does not serve the group", leader=self.log.leader)
+        self._attending.demand(session, message, handle)
+
+    def disconnected(self, handle: object) -> None:
+        """Nobody listens any more to what the attendant says to ``handle``."""
+        self._attending.disconnected(handle)
+
     def keep_alive(self, session: SessionId, handle: object, now: Instant) -> None:
         """Renew ``session`` once a quorum has confirmed that this replica still leads.
 
@@ -205,6 +226,7 @@ class Replica:
             # At once, though the answer waits for the quorum: what was heard in time must not
             # expire because the quorum was slow. If this node leads no more, it ends nothing.
             self.leases.renew(session, known.ttl_ms, now)
+            self._attending.heard(session)
 
     def persisted(self, mark: PersistMark, now: Instant) -> None:
         """Take the news that a ``Persist`` of this replica is durable."""
@@ -233,6 +255,8 @@ class Replica:
         """
         if self._snapshot_asked:
             self._take_snapshot()
+        if self._serving:
+            self._follow_attendant()
         if self._open:
             self._append_batch()
         self._reads.ticket = None
@@ -246,6 +270,7 @@ class Replica:
             effects.store = self._store.take_store()
         self._follow_leadership()
         self._serve_reads(effects)
+        self._replies += self._attending.take_replies()
         effects.apply = []
         effects.reads = []
         effects.failed_reads = []
@@ -254,6 +279,20 @@ class Replica:
         if self._events:
             effects.events, self._events = self._events, []
         return effects
+
+    @property
+    def is_restless(self) -> bool:
+        """Whether another ``take_effects`` should follow at once."""
+        return self._attending.is_eager
+
+    def _follow_attendant(self) -> None:
+        """Put its commands into the log, and ask for the confirmation it waits for."""
+        for proposal in self._attending.take_proposals():
+            self._open.append(proposal)
+            self._open_handles.append(None)
+        if self._attending.is_eager:
+            self._attending.asked()
+            self._read(Read(None, CONFIRMATION, self._now))
 
     def _append_batch(self) -> None:
         proposals, handles = self._open, self._open_handles
@@ -264,9 +303,9 @@ class Replica:
         except SynaxisError as error:
             self._expiring = ()
             body = refusal(error)
-            self._replies.extend(_not_executed(handle, body) for handle in handles)
+            self._replies.extend(not_executed(handle, body) for handle in handles)
             return
-        self._inflight[index] = _Inflight(term, batch, handles)
+        self._inflight[index] = Inflight(term, batch, handles)
         if self._expiring:
             self._doomed.update(dict.fromkeys(self._expiring, index))
             self._expiring = ()
@@ -318,7 +357,7 @@ class Replica:
             return CachedReply(self.applied_index, rank, body)
         session = self.sessions.by_id.get(number)
         if session is None:
-            return CachedReply(self.applied_index, rank, _SESSION_EXPIRED)
+            return CachedReply(self.applied_index, rank, SESSION_EXPIRED)
         return self._apply_in(session, proposal, rank, now)
 
     def _apply_in(
@@ -346,9 +385,9 @@ class Replica:
             case OpenSession(ttl_ms, owner):
                 known = self.sessions.by_id
                 if number in self.sessions.ended:
-                    return _SESSION_EXPIRED
+                    return SESSION_EXPIRED
                 if number not in known and len(known) >= self.config.sessions.sessions_max:
-                    return _limit("sessions_max", self.config.sessions.sessions_max)
+                    return limit_exceeded("sessions_max", self.config.sessions.sessions_max)
                 fresh = number not in known
                 session = self.sessions.open(number, ttl_ms, owner)
                 if self._serving:
@@ -373,7 +412,7 @@ class Replica:
         for sequence, reply in session.replies.items():
             handle = self._waiting.pop((number, sequence), None) if reply is None else None
             if handle is not None:
-                self._replies.append(Reply(handle, self.applied_index, 0, _SESSION_EXPIRED))
+                self._replies.append(Reply(handle, self.applied_index, 0, SESSION_EXPIRED))
 
     def _collect_outcomes(self, rank: int) -> int:
         for outcome in self.machine.take_outcomes():
@@ -390,9 +429,11 @@ class Replica:
     def _refuse_sequence(self, session: Session, sequence: Sequence) -> Refused | None:
         acked = session.acked
         if sequence <= acked.floor or (acked.ranges and sequence in acked):
-            return _ALREADY_ACKNOWLEDGED
+            return ALREADY_ACKNOWLEDGED
         if len(session.replies) >= self.config.sessions.replies_per_session_max:
-            return _limit("replies_per_session_max", self.config.sessions.replies_per_session_max)
+            return limit_exceeded(
+                "replies_per_session_max", self.config.sessions.replies_per_session_max
+            )
         return None
 
     # --- leading ----------------------------------------------------------------------------
@@ -405,6 +446,7 @@ class Replica:
         self._now = now
         if self._serving:
             self.leases.observe(now)
+            self._attending.see(self.stamp())
 
     def _follow_leadership(self) -> None:
         """Notice that leadership came, became usable, or went."""
@@ -414,16 +456,22 @@ class Replica:
                 self._stop_leading()
             self._led_term = term
             if term is not None:
-                self._clock_base = self.log_time - self._now
+                self._set_clock(self.log_time - self._now)
         if term is not None and not self._serving and self.log.ready:
             self._serving = True
             self.serving_since = self.applied_index
             # Entries of earlier leaders may have carried a later time than we had applied.
-            self._clock_base = max(self._clock_base, self.log_time - self._now)
+            self._set_clock(max(self._clock_base, self.log_time - self._now))
             self.leases.start(self.sessions, self._now)
+            self._attending.begin(self.stamp())
+
+    def _set_clock(self, base: int) -> None:
+        minimum = self.config.wall_offset_ms
+        self._clock_base = base if minimum is None else max(base, minimum)
 
     def _stop_leading(self) -> None:
         self._serving = False
+        self._attending.end()
         self.leases.stop()
         self._expiring = ()
         self._doomed.clear()
@@ -438,9 +486,10 @@ class Replica:
 
     def _fail(self, handles: list[object]) -> None:
         body = refusal(NotLeader("leadership was lost", leader=self.log.leader))
-        self._replies.extend(_not_executed(handle, body) for handle in handles if handle)
+        self._replies.extend(not_executed(handle, body) for handle in handles if handle)
 
     def _propose_what_is_due(self) -> None:
+        self._attending.tick(self.stamp())
         due = self.machine.deadline()
         expired = self.leases.expired(self._now)
         if expired:
@@ -462,7 +511,10 @@ class Replica:
 
     def _serve_reads(self, effects: Effects) -> None:
         for ticket in effects.failed_reads:
-            self._fail([read.handle for read in self._reads.drop(ticket)])
+            dropped = self._reads.drop(ticket)
+            self._fail([read.handle for read in dropped])
+            if any(read.question is CONFIRMATION for read in dropped):
+                self._attending.failed()
         for ticket, index in effects.reads:
             self._reads.confirm(ticket, index)
         for read in self._reads.due(self.applied_index, self._fate_of):
@@ -476,6 +528,9 @@ class Replica:
 
     def _answer(self, read: Read) -> None:
         question = read.question
+        if question is CONFIRMATION:
+            self._attending.confirmed(self.stamp())
+            return
         body: msgspec.Struct
         if isinstance(question, msgspec.Struct):
             body = self.machine.query(question, self.stamp() if self._serving else self.log_time)
@@ -534,19 +589,3 @@ class Replica:
             assert number != _INTERNAL
             assert all(sequence > session.acked.floor for sequence in session.replies)
         assert self._serving is False or self._led_term is not None
-
-
-_SESSION_EXPIRED = refusal(SessionExpired("the session has ended; open a new one"))
-_ALREADY_ACKNOWLEDGED = refusal(
-    OutcomeUnknown("the reply to this sequence was acknowledged before and is gone")
-)
-
-
-def _limit(name: str, maximum: int) -> Refused:
-    return refusal(
-        LimitExceeded(f"{name} is {maximum}; nothing was changed", limit=name, maximum=maximum)
-    )
-
-
-def _not_executed(handle: object, body: Refused) -> Reply:
-    return Reply(handle, LogIndex(0), 0, body)

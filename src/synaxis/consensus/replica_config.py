@@ -39,6 +39,10 @@ class ReplicaConfig(msgspec.Struct, frozen=True, kw_only=True):
     sessions: SessionLimits = SessionLimits()
     stall_ms: int = 500
     """A leader that did not run for longer than this gives sessions the time back."""
+    wall_offset_ms: int | None = None
+    """What to add to this node's Instant for milliseconds since 1970. Log time then follows the
+    wall clock of whoever leads, and never goes back; a leader whose clock is far ahead takes it
+    there for good. None: log time counts from the founding and stands still without a leader."""
 
     def validate(self) -> None:
         """Refuse settings that cannot work.

@@ -69,6 +69,7 @@ class LockMachine:
         LatchWait,
         SetValue,
     )
+    client_command_types: ClassVar[tuple[type[msgspec.Struct], ...]] = command_types
 
     reply_types: ClassVar[tuple[type[msgspec.Struct], ...]] = (Granted, Done, LatchState)
 

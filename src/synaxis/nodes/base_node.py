@@ -5,7 +5,6 @@ failure detector, the rebalancer and the watches. ``api`` puts it in front of cl
 """
 
 import asyncio
-import random
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Protocol
@@ -21,26 +20,25 @@ from synaxis.cluster.placement import CLUSTER_GROUP
 from synaxis.communication.message_bus import BusEvents, MessageBus
 from synaxis.communication.peer_link import TrafficCounters
 from synaxis.consensus.commands import Proposal
-from synaxis.consensus.raft.machine import Raft
-from synaxis.consensus.replica import Replica
 from synaxis.effects import Refused, Reply
 from synaxis.errors import (
     ClientError,
     NotLeader,
-    StorageCorrupt,
     StorageError,
     SynaxisError,
     error_from_wire,
 )
 from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, Sequence, SessionId, Term
-from synaxis.locks.machine import LockMachine
 from synaxis.nodes.admission import Admission, check_frame
 from synaxis.nodes.driver import Durability, NodeDriver
+from synaxis.nodes.groups import build_groups
 from synaxis.nodes.node_config import NodeConfig
 from synaxis.nodes.rebalancer import Rebalancer
+from synaxis.nodes.topic_keeper import TopicKeeper
 from synaxis.nodes.watches import WatchHub
-from synaxis.ports import RecoveredGroup, StateMachine
+from synaxis.ports import RecoveredGroup
 from synaxis.storage.message_store import MessageStore
+from synaxis.topics import TopicRecord
 from synaxis.wire.client import Route
 from synaxis.wire.peer import Heartbeat, PeerFrame, PeerRefusal, PeerWelcome
 
@@ -90,12 +88,18 @@ class BaseNode:
         self.started_at = asyncio.get_running_loop().time()
         bootstrap = config.bootstrap
         self.cluster = ClusterMachine(
-            bootstrap.records(), bootstrap.lock_groups, bootstrap.replication_factor
+            bootstrap.records(),
+            bootstrap.lock_groups,
+            bootstrap.replication_factor,
+            bootstrap.queue_groups,
+            bootstrap.queues.topics,
         )
-        self.replicas = {
-            group: self._build(group, recovered.get(group, RecoveredGroup()))
-            for group in bootstrap.groups
-        }
+        now = Instant(int(asyncio.get_running_loop().time() * 1000))
+        groups = build_groups(config, self.cluster, recovered, now)
+        for group in groups.damaged:
+            log.error("disk log damaged: neither voting nor leading until repaired", group=group)
+        self.replicas, self.dispatchers = groups.replicas, groups.dispatchers
+        self.store = store
         self.watches = WatchHub(bootstrap.groups, config.history_events_max, config.watchers_max)
         self.detector = FailureDetector(config.beat_ms)
         self._admission = Admission(config, self.cluster, remember_peer)
@@ -117,48 +121,11 @@ class BaseNode:
         self._rebalancer = Rebalancer(
             config.node_id, self.replicas, self.cluster, bootstrap.replication_factor
         )
+        self._topics = TopicKeeper(self.cluster, self.replicas, self._propose)
         self._durability = durability
         self._beats = 0
         self._registering: set[NodeId] = set()
         self._ever_up = False
-
-    def _build(self, group: GroupId, recovered: RecoveredGroup) -> Replica:
-        config = self.config
-        machine: StateMachine = (
-            self.cluster
-            if group == CLUSTER_GROUP
-            else LockMachine(config.bootstrap.locks, config.bootstrap.token_epoch)
-        )
-        now = Instant(int(asyncio.get_running_loop().time() * 1000))
-        raft = Raft(
-            config.node_id,
-            config.raft,
-            recovered,
-            config.bootstrap.members(group),
-            random.Random(),  # noqa: S311  # spreads election timeouts; no secret
-            now,
-        )
-        limits = msgspec.structs.replace(config.replica, sessions=config.bootstrap.sessions)
-        replica = Replica(group, raft, machine, limits, recovered.snapshot, now)
-        if raft.damaged:
-            self._report_damage(group, raft.status().members.voters)
-        if isinstance(machine, LockMachine):
-            machine.owner_of = replica.sessions.owner_of
-        return replica
-
-    def _report_damage(self, group: GroupId, voters: tuple[NodeId, ...]) -> None:
-        """Say what it means that records of ``group`` were lost.
-
-        Raises:
-            StorageCorrupt: nobody is left who could repair them.
-        """
-        if voters == (self.config.node_id,):
-            raise StorageCorrupt(
-                f"the disk log is damaged and this node is the only voter of {group}: what was "
-                "lost cannot be repaired. The damaged files are kept beside the log. To begin "
-                "anew, start with an empty data directory"
-            )
-        log.error("disk log damaged: neither voting nor leading until repaired", group=group)
 
     # --- life -------------------------------------------------------------------------------
 
@@ -248,6 +215,7 @@ class BaseNode:
         self._register(record)
         for group in self._rebalancer.step(self.driver.now()):
             self.driver.touch(group)
+        self._topics.step()
         pinning = self._durability.pinning_group
         if pinning is not None:
             self.replicas[pinning].snapshot_soon()
@@ -294,8 +262,8 @@ class BaseNode:
         proposal = Proposal(_NODE_ITSELF, Sequence(0), Sequence(0), command)
         self.driver.propose(group, proposal, (lambda _, reply: done(reply), 0))
 
-    async def change_cluster(self, command: msgspec.Struct) -> NodeRecord:
-        """Execute AddNode or RemoveNode through the log.
+    async def change_cluster(self, command: msgspec.Struct) -> NodeRecord | TopicRecord:
+        """Execute a change of nodes or topics through the log.
 
         Raises:
             NotLeader: ask the leader of the cluster group.
@@ -311,7 +279,7 @@ class BaseNode:
         body = await future
         if isinstance(body, Refused):
             raise error_from_wire(body.code, body.message, body.details)
-        assert isinstance(body, NodeRecord)
+        assert isinstance(body, NodeRecord | TopicRecord)
         return body
 
     def transfer(self, group: GroupId, target: NodeId) -> None:
@@ -337,6 +305,7 @@ class BaseNode:
         self.listener.events(group, events)
         if group == CLUSTER_GROUP:
             self._follow_members()
+            self._topics.step()
 
     def reset(self, group: GroupId, index: LogIndex) -> None:
         """A snapshot was installed."""
@@ -349,6 +318,8 @@ class BaseNode:
         status = self.replicas[group].status()
         log.info("leadership", group=group, leader=status.leader, term=status.term)
         self.listener.leadership(group)
+        if group in self.dispatchers:
+            self._topics.step()
 
     def broken(self, error: Exception) -> None:
         """Stop: a rule of this node failed."""

@@ -217,6 +217,14 @@ class NodeDriver:
         runtime.replica.keep_alive(session, handle, self.now())
         self._mark(runtime)
 
+    def demand(
+        self, group: GroupId, session: SessionId, message: msgspec.Struct, handle: ReplyHandle
+    ) -> None:
+        """Take what a client says outside the log; see ``Replica.demand``."""
+        runtime = self._runtimes[group]
+        runtime.replica.demand(session, message, handle, self.now())
+        self._mark(runtime)
+
     def peer_unreachable(self, peer: NodeId) -> None:
         """Tell every group that the link to ``peer`` broke."""
         now = self.now()
@@ -253,6 +261,8 @@ class NodeDriver:
         if log.leader != runtime.leader or log.ready != runtime.serving:
             runtime.leader, runtime.serving = log.leader, log.ready
             self._observer.leadership(runtime.replica.group)
+        if runtime.replica.is_restless:
+            self._mark(runtime)
         runtime.wake_at = runtime.replica.deadline()
         if self._timer is None or runtime.wake_at < self._timer_at:
             self._arm(runtime.wake_at)

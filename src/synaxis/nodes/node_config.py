@@ -13,6 +13,7 @@ from synaxis.consensus.replica_config import ReplicaConfig, SessionLimits
 from synaxis.effects import Members
 from synaxis.ids import GroupId, NodeId
 from synaxis.locks.limits import LockLimits
+from synaxis.queues.limits import DeliveryLimits, QueueLimits
 
 __all__ = ["Bootstrap", "NodeConfig", "found_cluster"]
 
@@ -28,17 +29,23 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
     founders: dict[NodeId, str]
     """Node id to peer address."""
     lock_groups: int = 1
+    queue_groups: int = 1
     replication_factor: int = 3
     token_epoch: int = 1
     """Prefix of fencing tokens; see ``locks.tokens``."""
     locks: LockLimits = LockLimits()
+    queues: QueueLimits = QueueLimits()
     sessions: SessionLimits = SessionLimits()
     """Limits that ``apply`` obeys belong here: replicas that differ in them would drift apart."""
 
     @property
     def groups(self) -> list[GroupId]:
         """All groups of the cluster."""
-        return [CLUSTER_GROUP, *(GroupId(f"locks/{n}") for n in range(self.lock_groups))]
+        return [
+            CLUSTER_GROUP,
+            *(GroupId(f"locks/{n}") for n in range(self.lock_groups)),
+            *(GroupId(f"queues/{n}") for n in range(self.queue_groups)),
+        ]
 
     def records(self) -> list[NodeRecord]:
         """Return the founders as the cluster machine starts with them."""
@@ -63,6 +70,9 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     version: str
     raft: RaftConfig = RaftConfig()
     replica: ReplicaConfig = ReplicaConfig()
+    queue_replica: ReplicaConfig = ReplicaConfig()
+    """The same for queue shards, whose snapshots are small and whose log is not."""
+    delivery: DeliveryLimits = DeliveryLimits()
     link: LinkConfig = LinkConfig()
     beat_ms: int = 250
     """Pause between heartbeats of the failure detector, and between rebalancing steps."""

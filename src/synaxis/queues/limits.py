@@ -5,9 +5,10 @@ replicas of a shard must run with the same values, so they belong to the foundin
 cluster. ``DeliveryLimits`` are the leader's own.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 
 from synaxis.errors import ConfigError
+from synaxis.topics import TopicLimits
 
 __all__ = ["DeliveryLimits", "QueueLimits"]
 
@@ -19,12 +20,8 @@ _MIB = 1024 * _KIB
 class QueueLimits:
     """Limits of one queue shard. See the module."""
 
-    name_bytes_max: int = 200
-    """Length of the name of a topic or group. Names are keys in memory and metrics."""
-    partitions_max: int = 4_096
-    """Partitions of one topic."""
-    topics_max: int = 10_000
-    """Topics of the cluster."""
+    topics: TopicLimits = field(default_factory=TopicLimits)
+    """What topics may be like."""
     groups_per_topic_max: int = 1_000
     """Consumer groups of one topic; each costs a position per partition."""
     members_per_group_max: int = 10_000
@@ -50,12 +47,6 @@ class QueueLimits:
     """Longest delay of a message."""
     ttl_ms_max: int = 366 * 24 * 3_600_000
     """Longest life of a message."""
-    visibility_ms_min: int = 1_000
-    """Shorter leases would run out from ordinary scheduling hiccups."""
-    visibility_ms_max: int = 12 * 3_600_000
-    """Longest time for which a silent member may keep a message."""
-    deliveries_max: int = 1_000
-    """Highest ``max_deliveries`` of a topic."""
     priority_max: int = 9
     producers_per_partition_max: int = 1_000
     """Producers whose last batches a partition remembers; the longest unused is forgotten."""
@@ -80,15 +71,13 @@ class QueueLimits:
         Raises:
             ConfigError: names the field.
         """
-        for field in fields(self):
-            if getattr(self, field.name) < 1:
-                raise ConfigError(f"{field.name} must be at least 1", field=field.name)
+        for each in fields(self):
+            value = getattr(self, each.name)
+            if isinstance(value, int) and value < 1:
+                raise ConfigError(f"{each.name} must be at least 1", field=each.name)
         if self.segment_live_percent_min > 75:
             message = "segment_live_percent_min above 75 would copy for ever"
             raise ConfigError(message, field="segment_live_percent_min")
-        if self.visibility_ms_min > self.visibility_ms_max:
-            message = "visibility_ms_min is above visibility_ms_max"
-            raise ConfigError(message, field="visibility_ms_min")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,6 +99,6 @@ class DeliveryLimits:
     """A leader that did not run for longer than this gives leases the time back."""
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            if getattr(self, field.name) < 1:
-                raise ConfigError(f"{field.name} must be at least 1", field=field.name)
+        for each in fields(self):
+            if getattr(self, each.name) < 1:
+                raise ConfigError(f"{each.name} must be at least 1", field=each.name)

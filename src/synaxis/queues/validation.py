@@ -26,24 +26,11 @@ from synaxis.queues.commands import (
     Seek,
 )
 from synaxis.queues.limits import QueueLimits
+from synaxis.topics import check_name
 
-__all__ = ["check_command", "check_demand", "check_name", "check_parts", "check_question"]
+__all__ = ["check_command", "check_demand", "check_parts", "check_question"]
 
 NUMBER_MAX = 2**63 - 1
-NAME_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
-
-
-def check_name(name: str, what: str, limits: QueueLimits) -> None:
-    """Refuse names that would be ambiguous in files, metrics and shells.
-
-    Raises:
-        InvalidArgument: says what is allowed.
-    """
-    if not 0 < len(name) <= limits.name_bytes_max or not NAME_CHARACTERS.issuperset(name):
-        raise InvalidArgument(
-            f"the name of a {what} is 1 to {limits.name_bytes_max} letters, digits, '.', '_' or "
-            f"'-', not {name!r}"
-        )
 
 
 def check_command(command: msgspec.Struct, limits: QueueLimits) -> None:
@@ -90,10 +77,10 @@ def _check_seek(command: Seek) -> None:
 
 
 def _check_join(command: Join, limits: QueueLimits) -> None:
-    check_name(command.group, "consumer group", limits)
+    check_name(command.group, "consumer group", limits.topics)
     _check_number(command.member, "member")
-    _check_bytes(command.name, "name", limits.name_bytes_max)
-    low, high = limits.visibility_ms_min, limits.visibility_ms_max
+    _check_bytes(command.name, "name", limits.topics.name_bytes_max)
+    low, high = limits.topics.visibility_ms_min, limits.topics.visibility_ms_max
     if command.visibility_ms != ABSENT and not low <= command.visibility_ms <= high:
         raise InvalidArgument(f"visibility is from {low} to {high} ms, not {command.visibility_ms}")
 
@@ -187,8 +174,11 @@ def check_demand(message: msgspec.Struct, limits: QueueLimits) -> None:
                 raise InvalidArgument("credit is not negative")
         case Release() | Extend():
             check_parts(message.parts, limits)
-            if isinstance(message, Extend) and not 0 < message.ms <= limits.visibility_ms_max:
-                raise _out_of_range("ms", limits.visibility_ms_max)
+            if (
+                isinstance(message, Extend)
+                and not 0 < message.ms <= limits.topics.visibility_ms_max
+            ):
+                raise _out_of_range("ms", limits.topics.visibility_ms_max)
         case _:
             pass
 

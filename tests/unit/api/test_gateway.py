@@ -8,6 +8,7 @@ import pytest
 from synaxis.api.connection import ClientConnection
 from synaxis.api.gateway import SPEAKERS_SLACK, Gateway, GatewayConfig
 from synaxis.cluster.machine import ClusterMachine
+from synaxis.topics import TopicLimits
 from synaxis.consensus.commands import OpenSession
 from synaxis.ids import GroupId, SessionId
 from synaxis.locks.commands import Acquire
@@ -27,7 +28,7 @@ def replica(machine: object) -> SimpleNamespace:
 def gateway() -> Gateway:
     found = Gateway(GatewayConfig(), NodeCounters(), lambda _: True, lambda _: None)
     replicas = {
-        GroupId("cluster"): replica(ClusterMachine([], 1, 3)),
+        GroupId("cluster"): replica(ClusterMachine([], 1, 3, 1, TopicLimits())),
         GroupId("locks/0"): replica(LockMachine(LockLimits())),
     }
     found.attach(cast("BaseNode", SimpleNamespace(replicas=replicas)))

@@ -12,6 +12,7 @@ from synaxis.cluster.commands import (
     RemoveNode,
 )
 from synaxis.cluster.machine import ClusterMachine
+from synaxis.topics import TopicLimits
 from synaxis.effects import Refused
 from synaxis.errors import InvalidArgument
 from synaxis.ids import LogTime, NodeId, Sequence, SessionId
@@ -21,7 +22,7 @@ N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
 
 def machine(*nodes: NodeId) -> ClusterMachine:
     founders = [NodeRecord(node, f"{node}:7401", "") for node in nodes]
-    return ClusterMachine(founders, 1, 3)
+    return ClusterMachine(founders, 1, 3, 1, TopicLimits())
 
 
 def do(target: ClusterMachine, command: object) -> object:
@@ -83,7 +84,7 @@ def test_equal_machines_have_equal_snapshots_and_restore_to_the_same() -> None:
     do(cluster, AddNode(N2, "n2:7401"))
     other.restore(cluster.snapshot())
     assert other.snapshot() == cluster.snapshot()
-    assert other.query(DescribeCluster(), LogTime(0)) == ClusterView(cluster.nodes, 1, 3)
+    assert other.query(DescribeCluster(), LogTime(0)) == ClusterView(cluster.nodes, 1, 3, 1)
 
 
 @pytest.mark.parametrize("name", ["", "a b", "x" * 65, "n1\n", "ä/b"])

@@ -45,6 +45,7 @@ class Counter:
     """Adds up; WaitFor answers when the total is reached, or with 0 when its time is over."""
 
     command_types: ClassVar[tuple[type[msgspec.Struct], ...]] = (Add, WaitFor)
+    client_command_types: ClassVar[tuple[type[msgspec.Struct], ...]] = command_types
     reply_types: ClassVar[tuple[type[msgspec.Struct], ...]] = (Total,)
 
     def __init__(self) -> None:

@@ -5,6 +5,7 @@ import pytest
 
 from synaxis.cluster.commands import AddNode, NodeRecord, RegisterNode, RemoveNode
 from synaxis.cluster.machine import ClusterMachine
+from synaxis.topics import TopicLimits
 from synaxis.consensus.raft.messages import TimeoutNow
 from synaxis.errors import IdentityMismatch, ProtocolViolation
 from synaxis.ids import GroupId, LogTime, NodeId, Sequence, SessionId, Term
@@ -22,7 +23,7 @@ class Door:
     def __init__(self, me: str = "n1") -> None:
         founders = {N1: "h:1", N2: "h:2"}
         bootstrap = Bootstrap(cluster_id="c1", founders=founders)
-        self.cluster = ClusterMachine(bootstrap.records(), 1, 3)
+        self.cluster = ClusterMachine(bootstrap.records(), 1, 3, 1, TopicLimits())
         self.disks: dict[NodeId, str] = {}
         config = NodeConfig(
             node_id=NodeId(me),

@@ -7,6 +7,7 @@ import msgspec
 
 from synaxis.cluster.commands import AddNode, NodeRecord, RemoveNode
 from synaxis.cluster.machine import ClusterMachine
+from synaxis.topics import TopicLimits
 from synaxis.effects import Members
 from synaxis.errors import MembershipRefused
 from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, Sequence, SessionId, Term
@@ -63,7 +64,7 @@ class Led:
 class World:
     def __init__(self) -> None:
         founders = [NodeRecord(node, f"{node}:1", "") for node in (N1, N2, N3)]
-        self.cluster = ClusterMachine(founders, 1, 3)
+        self.cluster = ClusterMachine(founders, 1, 3, 1, TopicLimits())
         self.led = Led()
         replicas = {GROUP: cast("Replica", self.led)}
         self.rebalancer = Rebalancer(N1, replicas, self.cluster, 3)
