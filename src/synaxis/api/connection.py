@@ -7,14 +7,24 @@ is not read either, and cut off when too much waits for it.
 
 import asyncio
 import contextlib
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import aiohttp
 import msgspec
 from aiohttp import web
 
-from synaxis.cluster.commands import AddNode, NodeRecord, RemoveNode
+from synaxis.api.member_streams import MemberStreams
+from synaxis.api.payloads import Payloads
+from synaxis.cluster.commands import (
+    AddNode,
+    CreateTopic,
+    DeleteTopic,
+    NodeRecord,
+    RemoveNode,
+    UpdateTopic,
+)
 from synaxis.consensus.commands import CloseSession, OpenSession, SessionAlive
 from synaxis.effects import Refused, Reply
 from synaxis.errors import (
@@ -26,6 +36,8 @@ from synaxis.errors import (
     SynaxisError,
 )
 from synaxis.ids import GroupId, Instant, SessionId
+from synaxis.queues.commands import Page
+from synaxis.topics import TopicRecord
 from synaxis.wire.client import (
     CLIENT_PROTOCOL_VERSION,
     Accepted,
@@ -40,6 +52,7 @@ from synaxis.wire.client import (
     Hello,
     KeepAlive,
     KeptAlive,
+    Member,
     NodeStatus,
     Notice,
     Query,
@@ -101,6 +114,8 @@ class ClientConnection:
         self._open_queries = 0
         self._open_admins = 0
         self._rare = 0
+        payloads = Payloads(gateway.node.store, self._spawn, gateway.fatal)
+        self._streams = MemberStreams(gateway.node, payloads, self.push)
         self._counters = gateway.counters
         self._now = gateway.node.driver.now
         self._answer = self._deliver
@@ -121,6 +136,7 @@ class ClientConnection:
                 await self._refuse(error)
             finally:
                 self._gone = True
+                self._streams.close()
                 writer.cancel()
 
     async def _greet(self) -> list[ClientMessage] | None:
@@ -172,6 +188,11 @@ class ClientConnection:
                 if type(request) is Call:
                     self._call(request, arrived)
                     continue
+                if type(request) is Member:
+                    self._streams.take(request)
+                    if request.session not in self.sessions:
+                        self._gateway.speaks(request.session, self)
+                    continue
                 self._rare += 1
                 if self._rare % RARE_PER_TURN == 0:
                     await asyncio.sleep(0)  # others have their turn
@@ -206,6 +227,10 @@ class ClientConnection:
         if session not in self.sessions:
             self._gateway.speaks(session, self)
 
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> object:
+        assert self._tasks is not None
+        return self._tasks.create_task(work)
+
     def _dispatch_rare(self, request: ClientMessage, arrived: Instant) -> None:
         if self._open_requests >= OPEN_REQUESTS_MAX:
             raise _too_many(OPEN_REQUESTS_MAX, "requests")
@@ -219,7 +244,7 @@ class ClientConnection:
             case Query(number, group, query, stale):
                 if self._open_queries >= OPEN_QUERIES_MAX:
                     raise _too_many(OPEN_QUERIES_MAX, "queries")
-                handle = (self._deliver_rows, (number, type(query), arrived))
+                handle = (self._deliver_rows, (number, type(query), arrived, group))
                 self._driver.query(group, query, handle, stale=stale)
                 self._open_requests += 1
                 self._open_queries += 1
@@ -247,8 +272,9 @@ class ClientConnection:
         finally:
             self._open_admins -= 1
 
-    async def _execute(self, request: Admin) -> NodeStatus | Accepted:
-        match request.operation:
+    async def _execute(self, request: Admin) -> NodeStatus | Accepted | TopicRecord:
+        operation = request.operation
+        match operation:
             case StatusRequest():
                 return self._gateway.status()
             case TransferLeadership(group, target):
@@ -262,6 +288,10 @@ class ClientConnection:
             case RemoveMember(node_id):
                 record = await self._node.change_cluster(RemoveNode(node_id))
                 return Accepted(_said(record, "was removed; its id cannot be used again"))
+            case CreateTopic() | UpdateTopic() | DeleteTopic():
+                topic = await self._node.change_cluster(operation)
+                assert isinstance(topic, TopicRecord)
+                return topic
 
     # --- out --------------------------------------------------------------------------------
 
@@ -279,9 +309,14 @@ class ClientConnection:
         else:
             self.push(Answer(number, reply.index, reply.rank, body))  # type: ignore[arg-type]  # the wire's union
 
-    def _deliver_rows(self, reminder: tuple[int, type, Instant], reply: Reply) -> None:
+    def _deliver_rows(self, reminder: tuple[int, type, Instant, GroupId], reply: Reply) -> None:
         self._open_queries -= 1
-        self._deliver(reminder, reply)
+        number, kind, arrived, group = reminder
+        if type(reply.body) is Page:
+            answer = partial(self._deliver, (number, kind, arrived))
+            self._streams.complete(group, reply, answer)
+        else:
+            self._deliver((number, kind, arrived), reply)
 
     def _fail(self, request: ClientMessage, error: SynaxisError) -> None:
         number = getattr(request, "id", 0)
@@ -375,5 +410,6 @@ def _group_of(request: ClientMessage) -> GroupId:
     return getattr(request, "group", GroupId("cluster"))
 
 
-def _said(record: NodeRecord, what: str) -> str:
+def _said(record: NodeRecord | TopicRecord, what: str) -> str:
+    assert isinstance(record, NodeRecord)
     return f"node {record.node_id} at {record.peer_address} {what}"

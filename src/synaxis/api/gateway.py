@@ -9,7 +9,6 @@ import structlog
 from aiohttp import web
 
 from synaxis.api.connection import ClientConnection
-from synaxis.cluster.placement import CLUSTER_GROUP
 from synaxis.consensus.commands import CloseSession, OpenSession
 from synaxis.errors import SynaxisError
 from synaxis.ids import GroupId, LogIndex, LogTime, SessionId
@@ -40,7 +39,7 @@ class GatewayConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Limits towards clients."""
 
     connections_max: int = 10_000
-    frame_bytes_max: int = 1024 * 1024
+    frame_bytes_max: int = 4 * 1024 * 1024
     handshake_s: float = 5.0
 
 
@@ -78,9 +77,8 @@ class Gateway:
         """Serve ``node``."""
         self.node = node
         for group, replica in node.replicas.items():
-            types: list[type] = [OpenSession, CloseSession, *replica.machine.command_types]
-            # Members are added and removed by Admin, never by a session.
-            self.commands[group] = frozenset(() if group == CLUSTER_GROUP else types)
+            types = replica.machine.client_command_types
+            self.commands[group] = frozenset((OpenSession, CloseSession, *types) if types else ())
 
     async def serve(self, request: web.Request) -> web.StreamResponse:
         """Handle GET /v1/client."""
@@ -184,6 +182,8 @@ class Gateway:
             config.bootstrap.lock_groups,
             config.replica.session_ttl_ms_min,
             config.replica.session_ttl_ms_max,
+            config.bootstrap.queue_groups,
+            self._config.frame_bytes_max,
         )
 
     def status(self) -> NodeStatus:

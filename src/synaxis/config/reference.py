@@ -46,7 +46,7 @@ These variables without prefix are understood as well; ours win when both are se
 
 _LEGACY_IN_CODE = {
     "NODE_HOST, NODE_PORT": "`listen`",
-    "NODE_TYPE": "`roles`; `lock_manager` means `locks`",
+    "NODE_TYPE": "`roles`; `lock_manager` means `locks`, `queue_node` means `queues`",
 }
 
 _ENV_START = """\

@@ -4,6 +4,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
+import msgspec
 from annotated_types import Ge, Gt, Le
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import (
@@ -18,18 +19,23 @@ from synaxis.consensus.raft.config import RaftConfig
 from synaxis.consensus.replica_config import ReplicaConfig, SessionLimits
 from synaxis.ids import NodeId
 from synaxis.locks.limits import LockLimits, VictimPolicy
+from synaxis.queues.limits import DeliveryLimits, QueueLimits
+from synaxis.storage.message_store import StoreLimits
 from synaxis.storage.write_ahead_log import WalOptions
 
 __all__ = ["ENV_PREFIX", "Settings"]
 
 ENV_PREFIX = "SYNAXIS_"
-ROLES = ("locks",)
+ROLES = ("locks", "queues")
 DEFAULT_PEER_ADDRESS = Address("127.0.0.1", 7401)
 
 # The machines state their own defaults; a setting repeats none of them.
 _RAFT = RaftConfig()
 _REPLICA = ReplicaConfig()
 _LOCKS = LockLimits()
+_QUEUES = QueueLimits()
+_DELIVERY = DeliveryLimits()
+_STORE = StoreLimits()
 _WAL = WalOptions()
 
 
@@ -79,7 +85,7 @@ class Settings(BaseSettings):
     roles: str = _setting(
         "Identity",
         "all",
-        "Services that this node takes part in, comma-separated: all, locks.",
+        "Services that this node takes part in, comma-separated: all, locks, queues.",
     )
 
     listen: str = _setting(
@@ -131,6 +137,14 @@ class Settings(BaseSettings):
         "Cluster",
         1,
         "Groups that share the lock names; fixed when the cluster is created.",
+        ge=1,
+        le=64,
+    )
+    queue_groups: int = _setting(
+        "Cluster",
+        4,
+        "Groups (shards) that share the partitions of all topics; fixed when the cluster is "
+        "created. More spread the work over more nodes, and each costs heartbeats and log entries.",
         ge=1,
         le=64,
     )
@@ -264,6 +278,90 @@ class Settings(BaseSettings):
         "requester. Equal on all nodes.",
     )
 
+    queue_record_bytes_max: int = _setting(
+        "Queues",
+        _QUEUES.record_bytes_max,
+        "One message with key and headers; less than `frame_bytes_max`. Equal on all nodes.",
+        ge=1_024,
+        le=33_554_432,
+    )
+    queue_shard_bytes_max: int = _setting(
+        "Queues",
+        _QUEUES.shard_bytes_max,
+        "Stored messages of one shard; beyond it publishing is refused with overloaded. Equal on "
+        "all nodes.",
+        ge=1_048_576,
+    )
+    queue_index_bytes_max: int = _setting(
+        "Queues",
+        _QUEUES.shard_index_bytes_max,
+        "Memory for the index of one shard; beyond it publishing is refused with overloaded. A "
+        "batch costs 36 bytes, a keyed message 4, one with delay, priority or ttl about 200. "
+        "Equal on all nodes.",
+        ge=1_048_576,
+    )
+    queue_segment_bytes_max: int = _setting(
+        "Queues",
+        _QUEUES.segment_bytes_max,
+        "Size of a file of stored messages. Smaller gives disk space back sooner. Equal on all "
+        "nodes.",
+        ge=65_536,
+        le=1 << 31,
+    )
+    queue_dead_letters_max: int = _setting(
+        "Queues",
+        _QUEUES.dead_letters_per_group_max,
+        "Dead letters of one group in one shard; beyond it the oldest are dropped. Equal on all "
+        "nodes.",
+        ge=1,
+    )
+    queue_producers_max: int = _setting(
+        "Queues",
+        _QUEUES.producers_per_partition_max,
+        "Producers whose last batches a partition remembers, so that nothing is stored twice; the "
+        "longest unused is forgotten. Equal on all nodes.",
+        ge=1,
+    )
+    queue_member_bytes_max: int = _setting(
+        "Queues",
+        _DELIVERY.member_bytes_max,
+        "Bytes that one consumer may hold unsettled; it gets no more until it settles some.",
+        ge=1_024,
+    )
+    queue_delivery_bytes_max: int = _setting(
+        "Queues",
+        _DELIVERY.delivery_bytes_max,
+        "Bytes in one delivery; at least one message is delivered.",
+        ge=1_024,
+    )
+    queue_yield_ms: int = _setting(
+        "Queues",
+        _DELIVERY.yield_ms,
+        "How long a consumer in exclusive mode may take to hand over a partition that is "
+        "assigned to another one.",
+        ge=100,
+    )
+    queue_recent_bytes_max: int = _setting(
+        "Queues",
+        _STORE.recent_bytes_max,
+        "Messages kept in memory after they were written, so that consumers who keep up cause no "
+        "reading.",
+        ge=0,
+    )
+    queue_snapshot_bytes_min: int = _setting(
+        "Queues",
+        8 * 1024 * 1024,
+        "Log written by one shard since its last snapshot before the next one. The log is held in "
+        "memory till then.",
+        ge=1_024,
+    )
+    disk_reserve_bytes: int = _setting(
+        "Queues",
+        256 * 1024 * 1024,
+        "Free disk space below which a leader takes no more messages; acknowledgements go on.",
+        ge=0,
+    )
+
     snapshot_bytes_min: int = _setting(
         "Storage",
         _REPLICA.snapshot_bytes_min,
@@ -294,7 +392,7 @@ class Settings(BaseSettings):
     )
     frame_bytes_max: int = _setting(
         "Limits",
-        1 << 20,
+        1 << 22,
         "Largest frame that a client may send after it has said hello.",
         ge=4_096,
         le=67_108_864,
@@ -508,6 +606,38 @@ class Settings(BaseSettings):
             deadlock_visits_max=self.deadlock_visits_max,
             victim_policy=self.deadlock_victim,
         )
+
+    def queue_replica_config(self, wall_offset_ms: int) -> ReplicaConfig:
+        """Return the same for queue shards, whose log time follows the wall clock."""
+        return msgspec.structs.replace(
+            self.replica_config(),
+            snapshot_bytes_min=self.queue_snapshot_bytes_min,
+            snapshot_ratio=1.0,
+            wall_offset_ms=wall_offset_ms,
+        )
+
+    def queue_limits(self) -> QueueLimits:
+        """Return the limits of every queue shard."""
+        return QueueLimits(
+            record_bytes_max=self.queue_record_bytes_max,
+            shard_bytes_max=self.queue_shard_bytes_max,
+            shard_index_bytes_max=self.queue_index_bytes_max,
+            segment_bytes_max=self.queue_segment_bytes_max,
+            dead_letters_per_group_max=self.queue_dead_letters_max,
+            producers_per_partition_max=self.queue_producers_max,
+        )
+
+    def delivery_limits(self) -> DeliveryLimits:
+        """Return what this node allows itself as the leader of a queue shard."""
+        return DeliveryLimits(
+            member_bytes_max=self.queue_member_bytes_max,
+            delivery_bytes_max=self.queue_delivery_bytes_max,
+            yield_ms=self.queue_yield_ms,
+        )
+
+    def store_limits(self) -> StoreLimits:
+        """Return how much of the message store is kept in memory."""
+        return StoreLimits(recent_bytes_max=self.queue_recent_bytes_max)
 
     def wal_options(self) -> WalOptions:
         """Return how the log is cut into segments."""

@@ -30,6 +30,7 @@ from synaxis.errors import (
 )
 from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, Sequence, SessionId, Term
 from synaxis.nodes.admission import Admission, check_frame
+from synaxis.nodes.disk_watch import DiskWatch, NodeDisk
 from synaxis.nodes.driver import Durability, NodeDriver
 from synaxis.nodes.groups import build_groups
 from synaxis.nodes.node_config import NodeConfig
@@ -79,9 +80,9 @@ class BaseNode:
         config: NodeConfig,
         recovered: dict[GroupId, RecoveredGroup],
         durability: Durability,
-        remember_peer: Callable[[NodeId, str], None],
+        disk: NodeDisk,
         listener: NodeListener,
-        store: MessageStore | None = None,
+        store: MessageStore,
     ) -> None:
         self.config = config
         self.listener = listener
@@ -102,7 +103,7 @@ class BaseNode:
         self.store = store
         self.watches = WatchHub(bootstrap.groups, config.history_events_max, config.watchers_max)
         self.detector = FailureDetector(config.beat_ms)
-        self._admission = Admission(config, self.cluster, remember_peer)
+        self._admission = Admission(config, self.cluster, disk.remember_peer)
         self.bus = MessageBus(
             PeerWelcome(config.node_id, config.disk_id),
             self._admission.hello,
@@ -122,6 +123,7 @@ class BaseNode:
             config.node_id, self.replicas, self.cluster, bootstrap.replication_factor
         )
         self._topics = TopicKeeper(self.cluster, self.replicas, self._propose)
+        self._disk_watch = DiskWatch(disk, config.disk_reserve_bytes, self.replicas.values())
         self._durability = durability
         self._beats = 0
         self._registering: set[NodeId] = set()
@@ -216,6 +218,7 @@ class BaseNode:
         for group in self._rebalancer.step(self.driver.now()):
             self.driver.touch(group)
         self._topics.step()
+        self._disk_watch.look()
         pinning = self._durability.pinning_group
         if pinning is not None:
             self.replicas[pinning].snapshot_soon()

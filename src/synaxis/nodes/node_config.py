@@ -73,6 +73,8 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     queue_replica: ReplicaConfig = ReplicaConfig()
     """The same for queue shards, whose snapshots are small and whose log is not."""
     delivery: DeliveryLimits = DeliveryLimits()
+    disk_reserve_bytes: int = 256 * 1024 * 1024
+    """Free disk space below which the shards that this node leads take no more messages."""
     link: LinkConfig = LinkConfig()
     beat_ms: int = 250
     """Pause between heartbeats of the failure detector, and between rebalancing steps."""

@@ -133,6 +133,7 @@ class Dispatcher:
         desk.see(now)
         while (alarm := desk.pop_due()) is not None:
             if isinstance(alarm, Flow):
+                alarm.ripen(desk.now)
                 desk.mark(alarm)
             elif len(alarm) == 2:
                 self._leases.look(*alarm)

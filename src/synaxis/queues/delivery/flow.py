@@ -157,6 +157,11 @@ class Flow:
                 consumer.told = told
                 yield consumer, Assignment(*told)
 
+    def ripen(self, now: LogTime) -> None:
+        """Let what has waited for its time be taken."""
+        for lane in self.lanes.values():
+            lane.ripen(now)
+
     # --- delivering -------------------------------------------------------------------------
 
     def _open(self, consumer: Consumer) -> bool:

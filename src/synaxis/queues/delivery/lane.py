@@ -75,6 +75,10 @@ class Lane(ABC):
         """Return up to ``limit`` messages for ``consumer``, which the caller must ``lend``."""
 
     @abstractmethod
+    def ripen(self, now: LogTime) -> None:
+        """Let what has waited for its time be taken."""
+
+    @abstractmethod
     def estimate(self) -> int:
         """Return about how many messages could be taken: 0 only if there are none."""
 

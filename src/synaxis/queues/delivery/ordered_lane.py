@@ -181,7 +181,8 @@ class OrderedLane(Lane):
             self._key_of.pop(waiting.popleft(), None)
             self._loaded -= 1
 
-    def _ripen(self, now: LogTime) -> None:
+    def ripen(self, now: LogTime) -> None:
+        """See ``Lane``."""
         for number in self._pop_due(now):
             key = self._keys.get(number)
             if key is not None and key.queued:
@@ -232,7 +233,7 @@ class OrderedLane(Lane):
         self._now = now
         if self._ownership is not None and self._ownership.owner != consumer.member.number:
             return []
-        self._ripen(now)
+        self.ripen(now)
         self._load(now)
         taken: list[int] = []
         while len(taken) < limit:

@@ -98,11 +98,15 @@ class SharedLane(Lane):
         """Return 0: nothing waits for anything here."""
         return 0
 
+    def ripen(self, now: LogTime) -> None:
+        """See ``Lane``."""
+        for offset in self._pop_due(now):
+            self._push_ready(offset)
+
     def take(self, consumer: Consumer, limit: int, now: LogTime) -> Ranges:
         """See ``Lane``."""
         del consumer
-        for offset in self._pop_due(now):
-            self._push_ready(offset)
+        self.ripen(now)
         taken: set[int] = set()
         while self._ready and len(taken) < limit:
             offset = heappop(self._ready)[1]
