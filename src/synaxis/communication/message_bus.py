@@ -20,6 +20,7 @@ from synaxis.wire.peer import (
     PeerHello,
     PeerRefusal,
     PeerWelcome,
+    SegmentMessage,
 )
 
 __all__ = ["BusEvents", "MessageBus"]
@@ -117,6 +118,12 @@ class MessageBus:
         link = self._links.get(node)
         if link is not None:
             link.send(Envelope(group, message))  # type: ignore[arg-type]  # checked by the log
+
+    def send_segment(self, node: NodeId, message: SegmentMessage) -> None:
+        """Say ``message`` to ``node`` in one of the next frames, if it is connected."""
+        link = self._links.get(node)
+        if link is not None:
+            link.send_segment(message)
 
     def beat(self, heartbeat: Heartbeat) -> None:
         """Send ``heartbeat`` to everybody."""

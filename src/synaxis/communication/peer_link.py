@@ -7,6 +7,7 @@ again.
 """
 
 import asyncio
+from collections import deque
 from collections.abc import Callable, Mapping
 from ssl import SSLContext
 from typing import Any, Protocol
@@ -24,6 +25,7 @@ from synaxis.wire.peer import (
     PeerHello,
     PeerRefusal,
     PeerWelcome,
+    SegmentMessage,
 )
 
 __all__ = ["LinkConfig", "LinkNews", "PeerLink", "TrafficCounters"]
@@ -59,6 +61,8 @@ class LinkConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Largest frame accepted from a peer."""
     envelopes_max: int = 10_000
     """Messages waiting for one peer; more are dropped (Raft repeats them)."""
+    segments_max: int = 64
+    """Messages about segments waiting for one peer, 32 MiB at most; more are dropped."""
     ssl: SSLContext | None = None
 
 
@@ -122,6 +126,7 @@ class PeerLink:
         self._counters = counters
         self._outbox: list[Envelope] = []
         self._heartbeat: Heartbeat | None = None
+        self._segments: deque[SegmentMessage] = deque()
         self._wake: asyncio.Future[None] | None = None
 
     def send(self, envelope: Envelope) -> None:
@@ -134,6 +139,12 @@ class PeerLink:
         """Put ``heartbeat`` on the next frame."""
         if self.connected:
             self._heartbeat = heartbeat
+            self._wake_writer()
+
+    def send_segment(self, message: SegmentMessage) -> None:
+        """Say ``message`` in one of the next frames, if the peer is connected."""
+        if self.connected and len(self._segments) < self._config.segments_max:
+            self._segments.append(message)
             self._wake_writer()
 
     def _wake_writer(self) -> None:
@@ -186,6 +197,7 @@ class PeerLink:
         self, socket: aiohttp.ClientWebSocketResponse, welcome: PeerWelcome
     ) -> None:
         self._outbox = []
+        self._segments.clear()
         self.connected = True
         self._counters.opened += 1
         writer = asyncio.get_running_loop().create_task(self._write(socket))
@@ -203,10 +215,11 @@ class PeerLink:
     async def _write(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            if not self._outbox and self._heartbeat is None:
+            if not self._outbox and self._heartbeat is None and not self._segments:
                 self._wake = loop.create_future()
                 await self._wake
-            frame = PeerFrame(self._outbox, self._heartbeat)
+            segments = [self._segments.popleft()] if self._segments else []
+            frame = PeerFrame(self._outbox, self._heartbeat, segments)
             self._outbox, self._heartbeat = [], None
             data = _ENCODER.encode(frame)
             self._counters.sent(len(data))

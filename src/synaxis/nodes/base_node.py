@@ -20,7 +20,7 @@ from synaxis.cluster.placement import CLUSTER_GROUP
 from synaxis.communication.message_bus import BusEvents, MessageBus
 from synaxis.communication.peer_link import TrafficCounters
 from synaxis.consensus.commands import Proposal
-from synaxis.effects import Refused, Reply
+from synaxis.effects import Refused, Reply, SnapshotMeta
 from synaxis.errors import (
     ClientError,
     NotLeader,
@@ -32,6 +32,7 @@ from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, Sequence, S
 from synaxis.nodes.admission import Admission, check_frame
 from synaxis.nodes.disk_watch import DiskWatch, NodeDisk
 from synaxis.nodes.driver import Durability, NodeDriver
+from synaxis.nodes.gatherer import Gatherer
 from synaxis.nodes.groups import build_groups
 from synaxis.nodes.node_config import NodeConfig
 from synaxis.nodes.rebalancer import Rebalancer
@@ -118,7 +119,8 @@ class BaseNode:
             config.link,
             listener.traffic,
         )
-        self.driver = NodeDriver(self.replicas, durability, self.bus, self, store)
+        self._gatherer = Gatherer(config.node_id, self.replicas, store, self.bus, self)
+        self.driver = NodeDriver(self.replicas, durability, self.bus, self, store, self._gatherer)
         self._rebalancer = Rebalancer(
             config.node_id, self.replicas, self.cluster, bootstrap.replication_factor
         )
@@ -169,6 +171,7 @@ class BaseNode:
     async def stop(self) -> None:
         """Fall silent."""
         self.driver.stop()
+        await self._gatherer.aclose()
         await self.bus.aclose()
 
     def peer_application(self) -> web.Application:
@@ -187,6 +190,8 @@ class BaseNode:
             self._answer_stranger(frame.heartbeat.record)
         if frame.envelopes:
             self.driver.deliver(sender, frame)
+        for message in frame.segments:
+            self._gatherer.received(sender, message)
 
     def _term_of(self, group: GroupId) -> Term:
         replica = self.replicas.get(group)
@@ -296,6 +301,16 @@ class BaseNode:
         if replica is None:
             raise ClientError(f"no group {group}; there are {', '.join(self.replicas)}")
         replica.log.transfer_leadership(target, self.driver.now())
+        self.driver.touch(group)
+
+    # --- gatherer.GathererHost --------------------------------------------------------------
+
+    def gathered(self, group: GroupId, meta: SnapshotMeta, complete: bool) -> None:
+        """Tell ``group`` what became of the attachments of a leader's snapshot."""
+        self.driver.gathered(group, meta, complete)
+
+    def touch(self, group: GroupId) -> None:
+        """Drain ``group`` soon."""
         self.driver.touch(group)
 
     # --- driver.Observer --------------------------------------------------------------------

@@ -232,6 +232,13 @@ class NodeDriver:
             runtime.replica.peer_unreachable(peer, now)
             self._mark(runtime)
 
+    @_stops_the_node
+    def gathered(self, group: GroupId, meta: SnapshotMeta, complete: bool) -> None:
+        """Tell ``group`` what became of the attachments in ``Effects.gather``."""
+        runtime = self._runtimes[group]
+        runtime.replica.log.gathered(meta, complete=complete, now=self.now())
+        self._mark(runtime)
+
     def touch(self, group: GroupId) -> None:
         """Drain ``group`` soon: its replica was called directly."""
         self._mark(self._runtimes[group])

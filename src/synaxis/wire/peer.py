@@ -12,15 +12,21 @@ from synaxis.ids import GroupId, NodeId
 
 __all__ = [
     "PROTOCOL_VERSION",
+    "SEGMENT_PART_BYTES_MAX",
     "Envelope",
     "Heartbeat",
     "PeerFrame",
     "PeerHello",
     "PeerRefusal",
     "PeerWelcome",
+    "SegmentAsk",
+    "SegmentMessage",
+    "SegmentPart",
 ]
 
-PROTOCOL_VERSION = 1
+PROTOCOL_VERSION = 2
+SEGMENT_PART_BYTES_MAX = 512 * 1024
+"""Most bytes of a message store's segment that may be asked for at once."""
 
 
 class PeerHello(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -65,8 +71,34 @@ class Envelope(msgspec.Struct, frozen=True, array_like=True):
     message: RaftMessage
 
 
+class SegmentAsk(msgspec.Struct, frozen=True, array_like=True, tag=1):
+    """A part of a segment of a group's message store is missing here."""
+
+    group: GroupId
+    segment: int
+    position: int
+    length: int
+    """Bytes; at most ``SEGMENT_PART_BYTES_MAX``."""
+
+
+class SegmentPart(msgspec.Struct, frozen=True, array_like=True, tag=2):
+    """The answer; without ``data`` the sender does not hold all that was asked for."""
+
+    group: GroupId
+    segment: int
+    position: int
+    data: bytes
+    gone: bool = False
+    """Nobody holds it any more: the sender leads the group, and needs it no longer."""
+
+
+SegmentMessage = SegmentAsk | SegmentPart
+
+
 class PeerFrame(msgspec.Struct, frozen=True, array_like=True):
     """Everything that one node had to say to another in one loop turn."""
 
     envelopes: list[Envelope]
     heartbeat: Heartbeat | None = None
+    segments: list[SegmentMessage] = []
+    """At most one, so that bulk does not hold up what rides on later frames."""
