@@ -100,13 +100,14 @@ class GathererHost(Protocol):
 class _Ask:
     """A part that was asked for."""
 
-    __slots__ = ("answer", "length", "position", "tries")
+    __slots__ = ("answer", "length", "position", "segment", "turn")
 
-    def __init__(self, position: int, length: int, tries: int) -> None:
+    def __init__(self, segment: int, position: int, length: int) -> None:
+        self.segment = segment
         self.position = position
         self.length = length
-        self.tries = tries
-        """Which of the peers is asked next."""
+        self.turn = -1
+        """The turn of the gathering in which it was sent."""
         self.answer: asyncio.Future[SegmentPart] = asyncio.get_running_loop().create_future()
 
 
@@ -118,6 +119,8 @@ class _Gathering:
         self.meta = meta
         self.asks: dict[tuple[int, int], _Ask] = {}
         """By segment and position."""
+        self.turn = 0
+        """Whose turn it is to be asked; moves on when a peer does not help."""
 
 
 class Gatherer:
@@ -196,12 +199,13 @@ class Gatherer:
         """Return whether every attachment is here, verified and durable."""
         missing = await self._missing(gathering)
         for attachment in gathering.meta.attachments:
-            for attempt in range(self._config.attempts_max):
+            for _ in range(self._config.attempts_max):
                 where = missing.get(attachment.segment)
-                if where and not await self._fetch(gathering, attachment.segment, where, attempt):
+                if where and not await self._fetch(gathering, attachment.segment, where):
                     return False
                 if await self._store_call(gathering.group, self._store.adopt, attachment):
                     break
+                gathering.turn += 1
                 missing = await self._missing(gathering)
             else:
                 return False
@@ -211,9 +215,7 @@ class Gatherer:
         found = await self._store_call(gathering.group, self._store.missing, gathering.meta)
         return {segment: (position, length) for segment, position, length in found}
 
-    async def _fetch(
-        self, gathering: _Gathering, segment: int, where: tuple[int, int], attempt: int
-    ) -> bool:
+    async def _fetch(self, gathering: _Gathering, segment: int, where: tuple[int, int]) -> bool:
         """Fetch the end of a segment; returns False when it cannot be had any more."""
         position, length = where
         end = position + length
@@ -222,9 +224,11 @@ class Gatherer:
             while position < end or window:
                 while position < end and len(window) < self._config.window:
                     size = min(SEGMENT_PART_BYTES_MAX, end - position)
-                    window.append(self._begin(gathering, segment, position, size, attempt))
+                    ask = gathering.asks[segment, position] = _Ask(segment, position, size)
+                    self._send(gathering, ask)
+                    window.append(ask)
                     position += size
-                part = await self._answer(gathering, segment, window[0])
+                part = await self._answer(gathering, window[0])
                 if part is None or part.gone:
                     return False
                 del gathering.asks[segment, window.popleft().position]
@@ -237,14 +241,7 @@ class Gatherer:
             gathering.asks.clear()
         return True
 
-    def _begin(
-        self, gathering: _Gathering, segment: int, position: int, size: int, attempt: int
-    ) -> _Ask:
-        ask = gathering.asks[segment, position] = _Ask(position, size, attempt)
-        self._send(gathering, segment, ask)
-        return ask
-
-    async def _answer(self, gathering: _Gathering, segment: int, ask: _Ask) -> SegmentPart | None:
+    async def _answer(self, gathering: _Gathering, ask: _Ask) -> SegmentPart | None:
         """Wait for a part, asking one peer after the other; None when it is needed no more."""
         config = self._config
         while not self._is_obsolete(gathering):
@@ -258,16 +255,19 @@ class Gatherer:
                     return part
                 ask.answer = self._loop.create_future()
                 await asyncio.sleep(config.retry_s)
-            self._send(gathering, segment, ask)
+            if ask.turn == gathering.turn:
+                gathering.turn += 1
+            for each in gathering.asks.values():
+                if not each.answer.done():
+                    self._send(gathering, each)
         return None
 
-    def _send(self, gathering: _Gathering, segment: int, ask: _Ask) -> None:
+    def _send(self, gathering: _Gathering, ask: _Ask) -> None:
         sources = self._sources(gathering.group)
-        if sources:
-            source = sources[ask.tries % len(sources)]
-            ask.tries += 1
-            message = SegmentAsk(gathering.group, segment, ask.position, ask.length)
-            self._outlet.send_segment(source, message)
+        if sources and ask.turn != gathering.turn:
+            ask.turn = gathering.turn
+            message = SegmentAsk(gathering.group, ask.segment, ask.position, ask.length)
+            self._outlet.send_segment(sources[ask.turn % len(sources)], message)
 
     def _sources(self, group: GroupId) -> list[NodeId]:
         """Return whom to ask, the leader first."""
