@@ -255,7 +255,7 @@ class Replica:
         """
         if self._snapshot_asked:
             self._take_snapshot()
-        if self._serving:
+        if self._serving and self.log.ready:  # it may have lost the leadership since
             self._follow_attendant()
         if self._open:
             self._append_batch()
