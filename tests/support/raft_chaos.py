@@ -7,6 +7,7 @@ nodes crash with half-written disks, restart, compact, hand over and change memb
 import random
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from typing import cast
 
 import msgspec
@@ -31,6 +32,8 @@ SMALL = RaftConfig(
     apply_bytes_max=200,
 )
 """Limits so low that every one of them is hit."""
+FORGETFUL = replace(SMALL, suffix_entries_max=0)
+"""A node that missed anything before a snapshot needs the snapshot."""
 
 
 class Judge:
@@ -118,12 +121,16 @@ class Judge:
 class Chaos:
     """One run from a seed."""
 
-    def __init__(self, seed: int, voters: str = "abc", *, grows: bool = False) -> None:
+    def __init__(
+        self, seed: int, voters: str = "abc", *, grows: bool = False, attached: bool = False
+    ) -> None:
         self.random = random.Random(seed)
-        self.network = _WatchedNetwork(voters, config=SMALL, seed=seed)
+        self.network = _WatchedNetwork(voters, config=FORGETFUL if attached else SMALL, seed=seed)
         self.judge = Judge(self.network)
         self.network.judge = self.judge
         self.counts: Counter[str] = Counter()
+        self.attached = attached
+        """Whether snapshots have attachments."""
         if grows:
             for name in "xy":
                 self.network.add(name)
@@ -138,13 +145,14 @@ class Chaos:
             self.read: 4,
             self.crash: 1,
             self.restart: 3,
-            self.compact: 2,
+            self.compact: 20 if attached else 2,
             self.cut: 0.5,
             self.heal: 1.5,
             self.transfer: 0.5,
             self.unreachable: 0.5,
             self.usurp: 4,
             self.change_members: 6 if grows else 0,
+            self.gathered: 6 if attached else 0,
         }
 
     def run(self, steps: int) -> None:
@@ -273,7 +281,17 @@ class Chaos:
         node = self.some_node()
         if node.is_down or node.applied_index <= node.status.snapshot_index:
             return False
-        node.compact()
+        node.compact(attached=self.attached)
+        self.drain(node)
+        return True
+
+    def gathered(self) -> bool:
+        """Attachments have come, or cannot be had."""
+        waiting = [node for node in self.network.alive() if node.gathering is not None]
+        if not waiting:
+            return False
+        node = self.random.choice(waiting)
+        node.gathered(complete=self.random.random() < 0.7)
         self.drain(node)
         return True
 
@@ -329,6 +347,9 @@ class Chaos:
                 node.is_disk_held = False
                 node.sync_disk()
             node.is_disk_held = False
+            if node.gathering is not None:
+                node.gathered(complete=False)
+        network.gathers_at_once = True
         network.advance(10_000)
         leader = network.leader()
         network.propose(leader.id, b"the end")

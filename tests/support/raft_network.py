@@ -14,6 +14,7 @@ import msgspec
 from synaxis.consensus.raft.config import RaftConfig
 from synaxis.consensus.raft.machine import Raft
 from synaxis.effects import (
+    Attachment,
     Effects,
     Entry,
     EntryKind,
@@ -48,8 +49,18 @@ def entry(
     return Entry(LogIndex(index), Term(term), kind, payload)
 
 
-def make_snapshot(index: int, term: int, group: Members, data: bytes) -> Snapshot:
-    meta = SnapshotMeta(LogIndex(index), Term(term), group, len(data), google_crc32c.value(data))
+def make_snapshot(
+    index: int, term: int, group: Members, data: bytes, *, attached: bool = False
+) -> Snapshot:
+    """``attached``: with an attachment, the same on every node at this index."""
+    meta = SnapshotMeta(
+        LogIndex(index),
+        Term(term),
+        group,
+        len(data),
+        google_crc32c.value(data),
+        (Attachment(1, index, index),) if attached else (),
+    )
     return Snapshot(meta, data)
 
 
@@ -123,6 +134,8 @@ class Node:
         self.unwritten: list[Effects] = []
         self.history: list[Effects] = []
         self.applied_index = base.meta.index if base else LogIndex(0)
+        self.gathering: SnapshotMeta | None = None
+        """Whose attachments somebody should fetch."""
 
     # Shorthands
 
@@ -153,9 +166,19 @@ class Node:
         if not self.is_disk_held:
             self.sync_disk()
         self._apply(effects)
+        if effects.gather is not None:
+            self.gathering = effects.gather.meta
+            if self.network.gathers_at_once:
+                self.gathered()
         if self.network.checks:
             self.raft.check_invariants()
         return effects
+
+    def gathered(self, *, complete: bool = True) -> None:
+        """Report what became of the attachments that were to be fetched."""
+        meta, self.gathering = self.gathering, None
+        assert meta is not None
+        self.raft.gathered(meta, complete=complete, now=self.network.now)
 
     def sync_disk(self) -> None:
         """Make every pending write durable, oldest first."""
@@ -181,7 +204,7 @@ class Node:
         self.reads.extend(effects.reads)
         self.failed_reads.extend(effects.failed_reads)
 
-    def compact(self) -> Snapshot:
+    def compact(self, *, attached: bool = False) -> Snapshot:
         """Take a snapshot of the applied state and drop the log behind it."""
         index = self.applied_index
         snapshot = make_snapshot(
@@ -189,6 +212,7 @@ class Node:
             self.raft.term_at(index),
             self.raft.members_at(index),
             encode_state(self.state),
+            attached=attached,
         )
         self.raft.compact(snapshot)
         self.drain()
@@ -197,7 +221,7 @@ class Node:
 
 def is_busy(effects: Effects) -> bool:
     """Return whether a drain may be followed by another one."""
-    return effects.persist is not None or bool(effects.apply)
+    return effects.persist is not None or effects.gather is not None or bool(effects.apply)
 
 
 def encode_state(state: Sequence[bytes]) -> bytes:
@@ -224,6 +248,7 @@ class Network:
         self.seed = seed
         self.now = Instant(1_000_000)
         self.checks = True
+        self.gathers_at_once = False
         self.packets: list[Packet] = []
         self.delivered: list[Packet] = []
         self.observers: list[Callable[[Node, Effects], None]] = []

@@ -106,9 +106,14 @@ class Transcript:
         self.network[name].raft.peer_unreachable(NodeId(peer), self.network.now)
         self.network[name].drain()
 
-    def do_compact(self, name: str) -> None:
-        meta = self.network[name].compact().meta
+    def do_compact(self, name: str, attached: str = "") -> None:
+        meta = self.network[name].compact(attached=bool(attached)).meta
         self.lines.append(f"{name}: snapshot at {meta.index}/{meta.term}, {meta.size} bytes")
+
+    def do_gathered(self, name: str, complete: str = "yes") -> None:
+        node = self.network[name]
+        node.gathered(complete=complete == "yes")
+        node.drain()
 
     def do_deliver(self, count: str = "1000", **options: str) -> None:
         """Deliver what is on its way now, not what it causes."""
@@ -223,6 +228,10 @@ class Transcript:
             self.lines.append(f"{node.id}: {status.role} of term {status.term}")
         if effects.persist is not None:
             self.lines.append(f"{node.id}: writes {describe_write(effects)}")
+        if effects.gather is not None:
+            self.lines.append(
+                f"{node.id}: must gather for the snapshot at {effects.gather.meta.index}"
+            )
         if effects.restore is not None:
             self.lines.append(f"{node.id}: restores the snapshot at {effects.restore.meta.index}")
         if effects.apply:

@@ -24,6 +24,11 @@ def test_changing_members_stay_safe_and_recover(seed: int) -> None:
     Chaos(200 + seed, grows=True).run(400)
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_snapshots_with_attachments_stay_safe_and_recover(seed: int) -> None:
+    Chaos(300 + seed, grows=seed % 2 == 0, attached=True).run(600)
+
+
 @settings(max_examples=8, deadline=None, suppress_health_check=list(HealthCheck))
 @given(seed=st.integers(0, 2**32), voters=st.sampled_from(["a", "ab", "abc", "abcd"]))
 def test_any_seed_and_size_stays_safe(seed: int, voters: str) -> None:
@@ -33,11 +38,12 @@ def test_any_seed_and_size_stays_safe(seed: int, voters: str) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(60))
 def test_many_more_runs(seed: int) -> None:
-    Chaos(1_000 + seed, ("abc", "abcde", "abcd")[seed % 3], grows=seed % 2 == 0).run(1_500)
+    voters = ("abc", "abcde", "abcd")[seed % 3]
+    Chaos(1_000 + seed, voters, grows=seed % 2 == 0, attached=seed % 4 < 2).run(1_500)
 
 
 def test_the_faults_really_happen() -> None:
-    chaos = Chaos(5, grows=True)
-    chaos.run(2_000)
+    chaos = Chaos(312, grows=True, attached=True)
+    chaos.run(3_000)
     quiet = [action.__name__ for action in chaos.actions if not chaos.counts[action.__name__]]
     assert quiet == []
