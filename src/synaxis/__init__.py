@@ -36,6 +36,26 @@ if TYPE_CHECKING:
     from synaxis.client.lock_many import (
         GrantSet,
     )
+    from synaxis.client.queues.codecs import (
+        Codec,
+    )
+    from synaxis.client.queues.consumer import (
+        Consumer,
+    )
+    from synaxis.client.queues.message import (
+        Message,
+    )
+    from synaxis.client.queues.outgoing import (
+        Publication,
+        Receipt,
+    )
+    from synaxis.client.queues.topic import (
+        Topic,
+    )
+    from synaxis.client.queues.topics import (
+        Backoff,
+        TopicSettings,
+    )
     from synaxis.client.sync import (
         Synaxis,
     )
@@ -43,12 +63,15 @@ if TYPE_CHECKING:
         LockChange,
     )
     from synaxis.errors import (
+        AlreadyExists,
         AuthenticationRequired,
         ClientError,
         ClusterError,
         ConnectionFailed,
+        ConsumerFenced,
         DeadlockError,
         InvalidArgument,
+        LeaseLost,
         LimitExceeded,
         LockLost,
         LockNotHeld,
@@ -69,13 +92,18 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
+    "AlreadyExists",
     "AsyncRedisFence",
     "AsyncSynaxis",
     "AsyncpgFence",
     "AuthenticationRequired",
+    "Backoff",
     "ClientError",
     "ClusterError",
+    "Codec",
     "ConnectionFailed",
+    "Consumer",
+    "ConsumerFenced",
     "DeadlockError",
     "FenceMiddleware",
     "FenceStore",
@@ -84,6 +112,7 @@ __all__ = [
     "GrantState",
     "InvalidArgument",
     "Leader",
+    "LeaseLost",
     "LimitExceeded",
     "LockChange",
     "LockLost",
@@ -92,12 +121,15 @@ __all__ = [
     "LockTimeout",
     "MembershipRefused",
     "MemoryFenceStore",
+    "Message",
     "NoQuorum",
     "NotFound",
     "NotLeader",
     "OutcomeUnknown",
     "Overloaded",
     "PermissionDenied",
+    "Publication",
+    "Receipt",
     "RedisFence",
     "RequestTimeout",
     "SessionExpired",
@@ -106,6 +138,8 @@ __all__ = [
     "StaleFencingToken",
     "Synaxis",
     "SynaxisError",
+    "Topic",
+    "TopicSettings",
     "__version__",
     "connect",
     "fence_middleware",
@@ -130,6 +164,14 @@ _HOMES = {
     "GrantState": "synaxis.client.grants",
     "LockState": "synaxis.client.lock_admin",
     "GrantSet": "synaxis.client.lock_many",
+    "Codec": "synaxis.client.queues.codecs",
+    "Consumer": "synaxis.client.queues.consumer",
+    "Message": "synaxis.client.queues.message",
+    "Publication": "synaxis.client.queues.outgoing",
+    "Receipt": "synaxis.client.queues.outgoing",
+    "Topic": "synaxis.client.queues.topic",
+    "Backoff": "synaxis.client.queues.topics",
+    "TopicSettings": "synaxis.client.queues.topics",
     "Synaxis": "synaxis.client.sync",
     "LockChange": "synaxis.client.watching",
 }

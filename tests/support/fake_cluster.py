@@ -53,6 +53,7 @@ class FakeCluster:
         self.leader: NodeId | None = NodeId("n1")
         self.term = 1
         self.lock_groups = lock_groups
+        self.queue_groups = 1
         self.index = 0
         self.time_ms = 0
         self.tasks: set[asyncio.Task[None]] = set()
@@ -360,6 +361,8 @@ class FakeNode:
                 cluster.lock_groups,
                 100,
                 10**9,
+                cluster.queue_groups,
+                1024 * 1024,
             )
         )
 

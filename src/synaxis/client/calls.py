@@ -10,6 +10,7 @@ from synaxis.effects import Refused
 from synaxis.errors import LimitExceeded, Overloaded, SessionExpired, SynaxisError
 from synaxis.ids import GroupId
 from synaxis.locks.commands import Abandon, LockCommand
+from synaxis.queues.commands import QueueCommand
 from synaxis.wire.client import (
     AdminAnswer,
     Answer,
@@ -22,7 +23,7 @@ from synaxis.wire.client import (
 
 __all__ = ["AbandonRequest", "CallOwner", "CallRequest", "Command"]
 
-Command = LockCommand | CloseSession
+Command = LockCommand | QueueCommand | CloseSession
 
 
 class CallOwner(Protocol):

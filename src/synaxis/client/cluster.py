@@ -25,6 +25,10 @@ from synaxis.client.lock_many import LockMany, by_group
 from synaxis.client.lock_options import DEFAULT_WAIT_S, LockOptions, checked, lock_command
 from synaxis.client.locks import Lock
 from synaxis.client.pool import SessionPool
+from synaxis.client.queues.codecs import Codec
+from synaxis.client.queues.service import QueueService
+from synaxis.client.queues.topic import Topic
+from synaxis.client.queues.topics import Topics
 from synaxis.client.requests import ANY_NODE, AdminRequest, Operation
 from synaxis.client.routing import Router
 from synaxis.client.semaphore import Semaphore
@@ -54,6 +58,7 @@ DEFAULT_TIMEOUT_S = 5.0
 DEFAULT_SESSION_TTL_S = 15.0
 CLOSE_TIMEOUT_S = 2.0
 """How long closing may wait for the cluster; what is not told expires with the session."""
+DRAIN_TIMEOUT_S = 30.0
 CLUSTER = GroupId("cluster")
 
 
@@ -98,6 +103,7 @@ class AsyncSynaxis:
         self._label = self._name.encode()
         self._caller: Caller | None = None
         self._router: Router | None = None
+        self._queues: QueueService | None = None
         self._watchdog: Watchdog | None = None
 
     # --- life -------------------------------------------------------------------------------
@@ -114,8 +120,8 @@ class AsyncSynaxis:
         api_key = self._options.get("api_key")
         key = api_key_from_environment() if api_key is None else api_key
         hello = Hello(CLIENT_PROTOCOL_VERSION, self._name, key)
-        random = SystemRandom()
-        router = Router(self._urls, hello, self._options.get("ssl"), self._grant_lost, random)
+        random, ssl = SystemRandom(), self._options.get("ssl")
+        router = Router(self._urls, hello, ssl, self._grant_lost, random)
         self._router = router
         pool = SessionPool(router, self._ttl_ms, self._name, random)
         try:
@@ -125,6 +131,11 @@ class AsyncSynaxis:
             raise
         pool.start()
         self._caller = Caller(pool, self._timeout_s, self._label)
+        self._queues = QueueService(
+            self._caller,
+            lambda: Router(router.urls, hello, ssl, lambda _: None, random),
+            random,
+        )
         if self._options.get("watchdog", True):
             self._watchdog = Watchdog(pool)
             self._watchdog.start()
@@ -136,13 +147,14 @@ class AsyncSynaxis:
 
     async def aclose(self) -> None:
         """Give back everything that is held, and disconnect. Safe to repeat."""
-        caller, router = self._caller, self._router
+        caller, router, queues = self._caller, self._router, self._queues
         self._caller = None
-        if caller is None or router is None:
+        if caller is None or router is None or queues is None:
             return
         if self._watchdog is not None:
             self._watchdog.stop()
         try:
+            await queues.close()
             await caller.pool.close(min(self._timeout_s, CLOSE_TIMEOUT_S))
         finally:
             await router.close()
@@ -173,6 +185,12 @@ class AsyncSynaxis:
         if self._caller is None:
             raise RuntimeError("the client is not open: use 'async with synaxis.connect(...)'")
         return self._caller
+
+    @property
+    def _queue_service(self) -> QueueService:
+        if self._caller is None or self._queues is None:
+            raise RuntimeError("the client is not open: use 'async with synaxis.connect(...)'")
+        return self._queues
 
     @property
     def cluster_id(self) -> str:
@@ -263,6 +281,33 @@ class AsyncSynaxis:
         """Return the latch ``name``, which opens when it has been counted down from ``count``."""
         return Latch(self._open, name, count)
 
+    # --- queues -----------------------------------------------------------------------------
+
+    @property
+    def topics(self) -> Topics:
+        """Creating, changing and removing topics."""
+        return Topics(self._queue_service)
+
+    def topic(self, name: str, *, codec: str | Codec | None = None) -> Topic:
+        """Return the topic ``name``, to publish to and to consume from; asks nobody.
+
+        Args:
+            name: it must exist when it is first used.
+            codec: ``"bytes"``, ``"msgpack"``, ``"json"`` or one of your own. Default: bytes as they
+                are, everything else as msgpack.
+
+        Raises:
+            InvalidArgument: the name is malformed, or there is no such codec.
+        """
+        return Topic(self._queue_service, name, codec)
+
+    async def drain(self, timeout: float = DRAIN_TIMEOUT_S) -> bool:  # noqa: ASYNC109
+        """Stop consuming, wait for what is being worked on or published, give back the rest.
+
+        For the end of a program. Returns whether nothing was left after ``timeout`` seconds.
+        """
+        return await self._queue_service.drain(timeout)
+
     # --- the cluster itself -----------------------------------------------------------------
 
     async def status(self) -> NodeStatus:
@@ -311,6 +356,7 @@ class AsyncSynaxis:
         request = AdminRequest(group, checked(operation), now() + self._timeout_s)
         self._open.pool.router.send(request)
         answer: AdminAnswer = await request.future
+        assert isinstance(answer.body, NodeStatus | Accepted)
         return answer.body
 
 

@@ -8,6 +8,7 @@ Invariant: a request that was sent and not settled is in ``open``, in the order 
 
 import asyncio
 import logging
+from collections.abc import Iterator
 from math import inf
 from typing import TYPE_CHECKING, Protocol
 
@@ -36,7 +37,9 @@ from synaxis.wire.client import (
     CLIENT_PROTOCOL_VERSION,
     AdminAnswer,
     Answer,
+    Assigned,
     ClientMessage,
+    Delivered,
     Failure,
     Hello,
     KeptAlive,
@@ -98,6 +101,7 @@ class Connection:
         "_ping_due",
         "_reader",
         "_wake",
+        "_weight",
         "_ws",
         "closed",
         "heard_at",
@@ -117,6 +121,7 @@ class Connection:
         self._last_id = 0
         self._nearest = inf
         self._outgoing: list[ClientMessage] = []
+        self._weight = 0
         self._wake: asyncio.Future[None] | None = None
         self._ping_due = False
         self._asked_at = -inf
@@ -195,6 +200,7 @@ class Connection:
         request.id = number
         request.attempts += 1
         self._nearest = min(self._nearest, request.deadline)
+        self._weight += request.weight
         self.open[number] = request
         self.write(request.message(number))
 
@@ -212,17 +218,32 @@ class Connection:
 
     async def _write(self) -> None:
         create_future = asyncio.get_running_loop().create_future
-        send_bytes, encode = self._ws.send_bytes, _ENCODER.encode
+        send_bytes = self._ws.send_bytes
         while True:
             if not self._outgoing and not self._ping_due:
                 self._wake = create_future()
                 await self._wake
             batch, self._outgoing = self._outgoing, []
+            weight, self._weight = self._weight, 0
             if self._ping_due:
                 self._ping_due = False
                 await self._ws.ping()
-            for start in range(0, len(batch), FRAME_MESSAGES_MAX):
-                await send_bytes(encode(batch[start : start + FRAME_MESSAGES_MAX]))
+            # As many frames as keep each well below the limit if the weight is spread evenly.
+            frames = max(1, -(-2 * weight // self.welcome.frame_bytes_max))
+            step = min(FRAME_MESSAGES_MAX, -(-len(batch) // frames))
+            for start in range(0, len(batch), step or 1):
+                for frame in self._frames(batch[start : start + step]):
+                    await send_bytes(frame)
+
+    def _frames(self, batch: list[ClientMessage]) -> Iterator[bytes]:
+        """Yield frames that the node accepts; a message that is too long alone goes alone."""
+        frame = _ENCODER.encode(batch)
+        if len(frame) <= self.welcome.frame_bytes_max or len(batch) == 1:
+            yield frame
+            return
+        middle = len(batch) // 2
+        yield from self._frames(batch[:middle])
+        yield from self._frames(batch[middle:])
 
     # --- receiving --------------------------------------------------------------------------
 
@@ -256,6 +277,8 @@ class Connection:
 
     def _dispatch_rare(self, message: ServerMessage) -> None:
         match message:
+            case Delivered() | Assigned() | Notice():
+                self._dispatch_streamed(message)
             case KeptAlive() | AdminAnswer():
                 request = self.open.pop(message.id, None)
                 if request is not None:
@@ -264,16 +287,21 @@ class Connection:
                 request = self.open.pop(message.id, None)
                 if request is not None:
                     self._owner.refused(request, message)
-            case Notice():
-                request = self.open.get(message.id)
-                if request is not None:
-                    request.noticed(message)
             case Routes():
                 self._owner.routes_changed(message)
             case Lost():
                 self._owner.grant_lost(message)
             case Welcome() | Answer():
                 pass
+
+    def _dispatch_streamed(self, message: Delivered | Assigned | Notice) -> None:
+        request = self.open.get(message.id)
+        if request is None:
+            return
+        if isinstance(message, Notice):
+            request.noticed(message)
+        else:
+            request.streamed(message)
 
     # --- the sweep --------------------------------------------------------------------------
 

@@ -69,6 +69,10 @@ class Portal:
             future.cancel()
             raise
 
+    def submit(self, call: Coroutine[Any, Any, R]) -> "Future[R]":
+        """Begin ``call`` in the loop; the future is for other threads."""
+        return asyncio.run_coroutine_threadsafe(call, self._loop)
+
     def post(self, function: Callable[[], object]) -> None:
         """Call ``function`` in the loop, soon."""
         if self.alive:

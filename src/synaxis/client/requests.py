@@ -8,7 +8,13 @@ costs no timer and no task.
 import asyncio
 from typing import Any, Protocol
 
-from synaxis.cluster.commands import DescribeCluster
+from synaxis.cluster.commands import (
+    CreateTopic,
+    DeleteTopic,
+    DescribeCluster,
+    ListTopics,
+    UpdateTopic,
+)
 from synaxis.errors import (
     ConnectionFailed,
     NoQuorum,
@@ -19,12 +25,15 @@ from synaxis.errors import (
 )
 from synaxis.ids import GroupId
 from synaxis.locks.commands import DescribeLock, DescribeWaits, ListLocks
+from synaxis.queues.commands import Browse, BrowseDead, DescribeTopic
 from synaxis.wire.client import (
     AddMember,
     Admin,
     AdminAnswer,
     Answer,
+    Assigned,
     ClientMessage,
+    Delivered,
     KeptAlive,
     Notice,
     Query,
@@ -34,10 +43,29 @@ from synaxis.wire.client import (
     Welcome,
 )
 
-__all__ = ["ANY_NODE", "AdminRequest", "Carrier", "QueryRequest", "Request"]
+__all__ = [
+    "ANY_NODE",
+    "AdminRequest",
+    "Carrier",
+    "Operation",
+    "QueryRequest",
+    "Question",
+    "Request",
+    "TopicOperation",
+]
 
-Question = ListLocks | DescribeLock | DescribeWaits | DescribeCluster
-Operation = TransferLeadership | StatusRequest | AddMember | RemoveMember
+Question = (
+    ListLocks
+    | DescribeLock
+    | DescribeWaits
+    | DescribeCluster
+    | ListTopics
+    | DescribeTopic
+    | Browse
+    | BrowseDead
+)
+TopicOperation = CreateTopic | UpdateTopic | DeleteTopic
+Operation = TransferLeadership | StatusRequest | AddMember | RemoveMember | TopicOperation
 
 ANY_NODE = GroupId("")
 """Stands for a group whose leader is any node that answers."""
@@ -68,6 +96,9 @@ class Request:
         "uncertain",
     )
 
+    weight = 0
+    """Bytes that its message is known to have; 0 stands for "a few hundred at most"."""
+
     def __init__(self, group: GroupId, deadline: float) -> None:
         self.group = group
         self.deadline = deadline
@@ -92,6 +123,9 @@ class Request:
 
     def noticed(self, message: Notice) -> None:
         """Take one event of a watch."""
+
+    def streamed(self, message: Delivered | Assigned) -> None:
+        """Take what a queue shard has for the member that attached."""
 
     def failed(self, error: SynaxisError) -> None:
         """Settle with an error."""
@@ -149,7 +183,10 @@ class QueryRequest(Request):
 
 
 class AdminRequest(Request):
-    """An operation on the cluster; changing ones are not repeated once they may have run."""
+    """An operation on the cluster; changing ones are not repeated once they may have run.
+
+    Those of topics are: the same once more changes nothing.
+    """
 
     __slots__ = ("operation",)
 
@@ -164,8 +201,8 @@ class AdminRequest(Request):
 
     @property
     def repeatable(self) -> bool:
-        """These carry no session and sequence by which a repetition would be noticed."""
-        return not self.changes_state
+        """Most carry nothing by which a repetition would be noticed."""
+        return not self.changes_state or isinstance(self.operation, TopicOperation)
 
     def message(self, number: int) -> ClientMessage:
         """Return the Admin message."""

@@ -46,6 +46,8 @@ RETRIED_CODES = frozenset(
 RETRY_FIRST_S = 0.02
 RETRY_MAX_S = 0.5
 RETRY_FACTOR = 1.6
+FRAME_BYTES_DEFAULT = 64 * 1024 * 1024
+"""Until a node says what it accepts."""
 URLS_MAX = 64
 """Node URLs remembered; more than a cluster has members."""
 
@@ -66,6 +68,9 @@ class Router:
     ) -> None:
         self.cluster_id = ""
         self.lock_groups = 0
+        self.queue_groups = 0
+        self.frame_bytes_max = FRAME_BYTES_DEFAULT
+        """Longest frame that every node seen so far accepts."""
         self._urls = dict.fromkeys(urls)
         self._hello = hello
         self._ssl = ssl
@@ -125,6 +130,11 @@ class Router:
         await asyncio.gather(*tasks, return_exceptions=True)
         if self._http is not None:
             await self._http.close()
+
+    @property
+    def urls(self) -> tuple[str, ...]:
+        """The nodes known so far, those given at the start first."""
+        return tuple(self._urls)
 
     # --- requests ---------------------------------------------------------------------------
 
@@ -328,6 +338,8 @@ class Router:
             return False
         self.cluster_id = welcome.cluster_id
         self.lock_groups = welcome.lock_groups
+        self.queue_groups = welcome.queue_groups
+        self.frame_bytes_max = min(self.frame_bytes_max, welcome.frame_bytes_max)
         self._connections[welcome.node_id] = connection
         self._node_urls[welcome.node_id] = connection.url
         self._learn(welcome.routes, welcome.urls)

@@ -154,6 +154,7 @@ class Session:
         "router",
         "state",
         "ttl_ms",
+        "when_over",
     )
 
     def __init__(
@@ -168,6 +169,8 @@ class Session:
         self.grants: dict[FencingToken, Losable] = {}
         self.confirmed_at = -inf
         """When the last keep-alive that was answered had been sent."""
+        self.when_over: dict[object, Callable[[], object]] = {}
+        """Who else must know when the session has ended."""
         self.lost_at = -inf
         """From then on nothing that the session holds may be believed in."""
         self.at_risk_at = -inf
@@ -352,6 +355,9 @@ class Session:
         for request in self.router.withdraw(self._owns):
             request.failed(error)
         self._wake(error)
+        followers, self.when_over = self.when_over, {}
+        for follower in followers.values():
+            follower()
 
     def _owns(self, request: Request) -> bool:
         return (
