@@ -1,23 +1,25 @@
-"""A machine that stores units, reduced to what a message store sees of it."""
+"""Machines that store units, reduced to what a message store sees of them."""
 
 from random import Random
 
 import google_crc32c
+import msgspec
 
 from synaxis.effects import (
     Attachment,
     Members,
+    Snapshot,
     SnapshotMeta,
     StoreAppend,
     StoreCopy,
     StoreDrop,
     StoreOperation,
 )
-from synaxis.ids import GroupId, LogIndex, Term
+from synaxis.ids import GroupId, LogIndex, NodeId, Term
 from synaxis.queues.units import encode_unit
 from synaxis.storage.message_store import Range
 
-__all__ = ["QUEUES", "Script", "meta_of", "unit_of"]
+__all__ = ["QUEUES", "Script", "StoredMachine", "meta_of", "unit_of"]
 
 QUEUES = GroupId("queues/0")
 
@@ -87,3 +89,49 @@ class Script:
         before = self._checksums.get(segment, 0)
         self._checksums[segment] = google_crc32c.extend(before, unit[8:12])
         return len(known)
+
+
+class StoredMachine(Script):
+    """A state machine over a message store: equal payloads in equal order give equal segments."""
+
+    def __init__(self, saved: bytes | None = None) -> None:
+        super().__init__()
+        if saved is not None:
+            self._next, where, self._checksums, self.content = msgspec.msgpack.decode(
+                saved, type=tuple[int, list[Range], dict[int, int], dict[int, bytes]]
+            )
+            self.units = [
+                ((segment, position, length), self.content[segment][position : position + length])
+                for segment, position, length in where
+            ]
+
+    def save(self) -> bytes:
+        """Return the state; for simplicity with the stored bytes."""
+        state = (self._next, self.ranges(), self._checksums, self.content)
+        return msgspec.msgpack.encode(state)
+
+    def apply(self, payload: bytes) -> list[StoreOperation]:
+        """Do what an entry demands: store, copy together, drop."""
+        random = Random(payload)
+        active = max(self.content, default=1)
+        sizes = random.choices([5, 100, 700], k=random.randrange(1, 4))
+        operations: list[StoreOperation] = [self.append(active, size) for size in sizes]
+        if len(self.content.get(active, b"")) > 2000:
+            active += 1
+            operations.append(self.append(active))
+        sealed = [segment for segment in self.content if segment != active]
+        if sealed and random.random() < 0.4:
+            oldest = min(sealed)
+            numbers = [i for i, (where, _) in enumerate(self.units) if where[0] == oldest]
+            kept = random.sample(numbers, random.randrange(len(numbers) // 2 + 1))
+            operations += [self.copy(number, active) for number in kept]
+            operations.append(self.drop(oldest))
+        return operations
+
+    def take_snapshot(self, index: int) -> Snapshot:
+        data = self.save()
+        checksum = google_crc32c.value(data)
+        voters = Members(voters=(NodeId("a"), NodeId("b"), NodeId("c")))
+        attachments = self.attachments()
+        meta = SnapshotMeta(LogIndex(index), Term(1), voters, len(data), checksum, attachments)
+        return Snapshot(meta, data)
