@@ -14,6 +14,12 @@ from synaxis.observability.metrics import (
     NodeSample,
     PeerSample,
 )
+from synaxis.observability.queue_metrics import (
+    ConsumerSample,
+    QueueSample,
+    ShardSample,
+    TopicSample,
+)
 from synaxis.ports import LogStatus
 
 N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
@@ -39,7 +45,7 @@ def full_status(role: str = "leader") -> LogStatus:
 
 
 def full_sample(role: str = "leader") -> NodeSample:
-    """Return a sample of a node that leads one lock group."""
+    """Return a sample of a node that leads one lock group and one queue shard."""
     return NodeSample(
         groups=[
             GroupSample("cluster", full_status("follower"), 9, 0),
@@ -48,6 +54,25 @@ def full_sample(role: str = "leader") -> NodeSample:
         locks=[LockSample(exclusive=2, shared=3, semaphore=1, waiters=4)],
         peers=[PeerSample("n2", "alive", 0.1), PeerSample("n3", "suspected", 9.0)],
         watchers=1,
+        queues=QueueSample(
+            topics=[TopicSample("orders", messages=12, stored_bytes=4096)],
+            consumers=[
+                ConsumerSample(
+                    "orders",
+                    "billing",
+                    lag=7,
+                    oldest_age_s=1.5,
+                    in_flight=3,
+                    delayed=2,
+                    dead_letters=1,
+                    members=4,
+                )
+            ],
+            shards=[ShardSample("queues/0", index_bytes=360, stored_bytes=4096)],
+            counted={"orders": (20, 1, 8, 2, 1, 0)},
+            delivered=11,
+            unflushed_bytes=256,
+        ),
     )
 
 

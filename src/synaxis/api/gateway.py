@@ -9,6 +9,7 @@ import structlog
 from aiohttp import web
 
 from synaxis.api.connection import ClientConnection
+from synaxis.api.queue_census import QueueCensus
 from synaxis.consensus.commands import CloseSession, OpenSession
 from synaxis.errors import SynaxisError
 from synaxis.ids import GroupId, LogIndex, LogTime, SessionId
@@ -47,6 +48,7 @@ class Gateway:
     """Accepts client connections; attach the node before serving."""
 
     node: BaseNode
+    queues: QueueCensus
 
     def __init__(
         self,
@@ -76,6 +78,7 @@ class Gateway:
     def attach(self, node: BaseNode) -> None:
         """Serve ``node``."""
         self.node = node
+        self.queues = QueueCensus(node)
         for group, replica in node.replicas.items():
             types = replica.machine.client_command_types
             self.commands[group] = frozenset((OpenSession, CloseSession, *types) if types else ())
@@ -154,6 +157,7 @@ class Gateway:
 
     def leadership(self, group: GroupId) -> None:
         """Push the new routes at the end of this turn."""
+        self.queues.leadership(group)
         self.counters.leader_changes[group] += 1
         if self._announce_at is None and self._connections:
             self._announce_at = asyncio.get_running_loop().call_soon(self._announce)

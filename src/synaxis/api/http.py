@@ -148,7 +148,8 @@ class HttpApi:
             PeerSample(peer, state, node.detector.phi(peer, now))
             for peer, state in node.detector.states(now).items()
         ]
-        return NodeSample(groups, locks, peers, node.watches.count)
+        queues = self._gateway.queues.sample()
+        return NodeSample(groups, locks, peers, node.watches.count, queues)
 
     # --- cluster ----------------------------------------------------------------------------
 

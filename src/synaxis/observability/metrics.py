@@ -24,6 +24,7 @@ from prometheus_client.registry import Collector
 from synaxis.ids import NodeId
 from synaxis.locks.commands import LockEventType
 from synaxis.observability.counters import LatencyHistogram, NodeCounters
+from synaxis.observability.queue_metrics import QueueSample, queue_metrics
 from synaxis.ports import LogStatus
 
 __all__ = ["GroupSample", "LockSample", "Metrics", "NodeSample", "PeerSample", "package_version"]
@@ -69,6 +70,7 @@ class NodeSample(NamedTuple):
     locks: Sequence[LockSample] = ()
     peers: Sequence[PeerSample] = ()
     watchers: int = 0
+    queues: QueueSample = QueueSample()
 
 
 class Metrics:
@@ -115,6 +117,7 @@ class _NodeCollector(Collector):
         yield from _sessions(sample, self._counters)
         yield from _links(sample, self._counters)
         yield from _peers(sample.peers)
+        yield from queue_metrics(sample.queues)
         yield from _services_to_come()
 
 
@@ -316,6 +319,5 @@ def _peers(peers: Sequence[PeerSample]) -> Iterator[Metric]:
 
 def _services_to_come() -> Iterator[Metric]:
     """Yield the predecessor's names whose services this version does not run."""
-    yield GaugeMetricFamily("synaxis_queue_size", "Messages in a topic.", labels=["topic"])
     yield CounterMetricFamily("synaxis_cache_hits", "Reads served from the cache.", 0)
     yield CounterMetricFamily("synaxis_cache_misses", "Reads not served from the cache.", 0)

@@ -8,13 +8,13 @@ import pytest
 from synaxis.api.connection import ClientConnection
 from synaxis.api.gateway import SPEAKERS_SLACK, Gateway, GatewayConfig
 from synaxis.cluster.machine import ClusterMachine
-from synaxis.topics import TopicLimits
 from synaxis.consensus.commands import OpenSession
 from synaxis.ids import GroupId, SessionId
 from synaxis.locks.commands import Acquire
 from synaxis.locks.limits import LockLimits
 from synaxis.locks.machine import LockMachine
 from synaxis.observability import NodeCounters
+from synaxis.topics import TopicLimits
 
 if TYPE_CHECKING:
     from synaxis.nodes.base_node import BaseNode

@@ -12,6 +12,7 @@ PREDECESSOR = {
     "synaxis_requests_total": {"node_id", "request_type", "status"},
     "synaxis_request_latency_seconds_bucket": {"le"},
     "synaxis_active_locks": {"lock_type"},
+    "synaxis_queue_size": {"topic"},
     "synaxis_cache_hits_total": set(),
     "synaxis_cache_misses_total": set(),
     "synaxis_consensus_term": set(),

@@ -174,6 +174,14 @@ class Dispatcher:
                 self._leases.lent(flow, consumer)
                 desk.mark(flow)  # there may be more, for the next confirmation
 
+    def load(self, topic: str, group: str) -> tuple[int, int]:
+        """Return how many messages of a group are in flight, and how many wait for their time."""
+        flow = self._desk.flows.get((topic, group))
+        if flow is None:
+            return 0, 0
+        lanes = flow.lanes.values()
+        return sum(len(lane.inflight) for lane in lanes), sum(lane.delayed for lane in lanes)
+
     def take_replies(self) -> list[tuple[object, msgspec.Struct]]:
         """Drain what is to be said to handles."""
         replies, self._desk.replies = self._desk.replies, []
