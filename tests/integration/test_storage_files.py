@@ -37,6 +37,15 @@ def test_appending_continues_where_the_file_ends(directory: OsDirectory) -> None
     assert directory.read("f") == b"onetwo"
 
 
+def test_a_part_of_a_file_is_read_up_to_its_end(directory: OsDirectory) -> None:
+    directory.replace("f", b"0123456789")
+    assert directory.read_part("f", 2, 3) == b"234"
+    assert directory.read_part("f", 8, 5) == b"89"
+    assert directory.read_part("f", 10, 5) == b""
+    with pytest.raises(StorageError):
+        directory.read_part("missing", 0, 1)
+
+
 def test_a_file_is_truncated_replaced_and_removed(directory: OsDirectory) -> None:
     directory.replace("f", b"content")
     directory.truncate("f", 3)

@@ -12,9 +12,9 @@ from aiohttp import web
 
 from synaxis.communication.message_bus import BusEvents
 from synaxis.communication.peer_link import LinkConfig, PeerLink
-from synaxis.ids import NodeId
+from synaxis.ids import GroupId, NodeId
 from synaxis.observability.counters import LinkCounters
-from synaxis.wire.peer import PeerHello, PeerRefusal, PeerWelcome
+from synaxis.wire.peer import PeerFrame, PeerHello, PeerRefusal, PeerWelcome, SegmentPart
 
 TARGET = NodeId("n2")
 WELCOME = msgspec.msgpack.encode(PeerWelcome(TARGET, "disk"))
@@ -117,3 +117,27 @@ async def test_a_peer_that_cannot_prove_its_id_hears_nothing() -> None:
 async def test_an_address_that_cannot_be_dialled_does_not_end_the_link() -> None:
     async with running(link_to("host:99999999", news(asyncio.Event()))):
         await asyncio.sleep(0.02)
+
+
+async def test_bulk_leaves_one_part_per_frame_and_is_dropped_beyond_a_limit() -> None:
+    frames: list[PeerFrame] = []
+    ended = asyncio.Event()
+
+    async def listen(socket: web.WebSocketResponse) -> None:
+        await socket.send_bytes(WELCOME)
+        async for message in socket:
+            frames.append(msgspec.msgpack.decode(message.data, type=PeerFrame))
+            if len(frames) == LinkConfig().segments_max:
+                ended.set()
+
+    up = asyncio.Event()
+    async with peer(listen) as address:
+        link = link_to(address, news(up))
+        part = SegmentPart(GroupId("queues/0"), 1, 0, b"part")
+        link.send_segment(part)
+        async with running(link):
+            await asyncio.wait_for(up.wait(), 5)
+            for _ in range(1000):
+                link.send_segment(part)
+            await asyncio.wait_for(ended.wait(), 5)
+    assert all(frame.segments == [part] for frame in frames)

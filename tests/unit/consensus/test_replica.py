@@ -18,7 +18,16 @@ from synaxis.consensus.raft.config import RaftConfig
 from synaxis.consensus.raft.machine import Raft
 from synaxis.consensus.replica import Replica
 from synaxis.consensus.replica_config import ReplicaConfig
-from synaxis.effects import Members, Outcome, Refused, Reply, Snapshot
+from synaxis.effects import (
+    Attachment,
+    Members,
+    Outcome,
+    Refused,
+    Reply,
+    Snapshot,
+    StoreAppend,
+    StoreOperation,
+)
 from synaxis.errors import InvalidArgument, NotLeader
 from synaxis.ids import GroupId, Instant, LogTime, NodeId, Sequence, SessionId
 from synaxis.ports import RecoveredGroup
@@ -354,6 +363,52 @@ def test_a_query_sees_everything_answered_before_it(world: World) -> None:
     world.leader.query(Add(0), "question", world.now)
     world.drain()
     assert [(reply.handle, reply.body) for reply in world.replies] == [("question", Total(5))]
+
+
+class StoringCounter(Counter):
+    """Puts every amount into a message store as well."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.length = 0
+        self.operations: list[StoreOperation] = []
+
+    def apply(
+        self, session: SessionId, sequence: Sequence, command: msgspec.Struct, now: LogTime
+    ) -> msgspec.Struct | None:
+        self.operations.append(StoreAppend(1, self.length, b"unit"))
+        self.length += 4
+        return super().apply(session, sequence, command, now)
+
+    def take_store(self) -> list[StoreOperation]:
+        taken, self.operations = self.operations, []
+        return taken
+
+    def attachments(self) -> tuple[Attachment, ...]:
+        return (Attachment(1, self.length, 0),)
+
+
+def test_what_applying_did_to_the_store_leaves_in_order_and_a_snapshot_refers_to_it() -> None:
+    raft = Raft(N1, RaftConfig(), RecoveredGroup(), Members((N1,)), random.Random(1), Instant(0))
+    replica = Replica(GROUP, raft, StoringCounter(), ReplicaConfig(), None, Instant(0))
+    stored: list[StoreOperation] = []
+    metas = []
+    for step in range(60):
+        now = Instant(5_000 + step * 10)
+        replica.tick(now)
+        if replica.log.ready and step % 20 == 0:
+            replica.propose(Proposal(SessionId(0), Sequence(0), Sequence(0), Add(1)), None, now)
+            replica.snapshot_soon()
+        effects = replica.take_effects()
+        stored += effects.store
+        if effects.persist is not None:
+            if effects.persist.snapshot is not None:
+                metas.append((effects.persist.snapshot.meta.attachments[0].length, len(stored)))
+            replica.persisted(effects.persist.mark, now)
+    assert stored == [StoreAppend(1, 4 * i, b"unit") for i in range(len(stored))]
+    assert len(stored) >= 2
+    assert metas
+    assert all(length == 4 * count for length, count in metas)
 
 
 def test_a_snapshot_carries_sessions_replies_and_state() -> None:

@@ -1,13 +1,14 @@
 """The driver keeps the order of ``Effects``; the replica here is a script."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from synaxis.effects import Effects, Persist, PersistMark, Reply
+from support.raft_network import make_snapshot, members
+from synaxis.effects import Effects, Persist, PersistMark, Reply, SnapshotMeta, StoreAppend
 from synaxis.errors import ProtocolViolation
 from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, Term
 from synaxis.nodes.driver import NodeDriver
@@ -36,6 +37,7 @@ class ScriptedReplica:
         self.marks: list[PersistMark] = []
         self.ticked = asyncio.Event()
         self.next_tick = FAR
+        self.is_restless = False
 
     def take_effects(self) -> Effects:
         return self.script.pop(0) if self.script else Effects()
@@ -59,6 +61,22 @@ class ScriptedReplica:
         self.heard.append(message)
 
 
+class StoreOf:
+    """A message store that only tells what it was told."""
+
+    def __init__(self, happened: list[str]) -> None:
+        self.happened = happened
+
+    def execute(self, group: GroupId, operations: Sequence[object]) -> None:
+        self.happened.append(f"store {len(operations)} of {group}")
+
+    def reset(self, group: GroupId, attachments: Sequence[object]) -> None:
+        self.happened.append(f"{group} has {len(attachments)} segments")
+
+    def hold(self, group: GroupId, meta: SnapshotMeta) -> None:
+        self.happened.append(f"hold {meta.index} of {group}")
+
+
 class World:
     """Everything around the driver, in one list of what happened."""
 
@@ -68,7 +86,9 @@ class World:
         self.happened: list[str] = []
         self.durable: list[Callable[[], None]] = []
         self.replica = ScriptedReplica(*script)
-        self.driver = NodeDriver({GROUP: cast("Replica", self.replica)}, self, self, self)
+        replicas = {GROUP: cast("Replica", self.replica)}
+        self.store = StoreOf(self.happened)
+        self.driver = NodeDriver(replicas, self, self, self, self.store, self)
 
     def submit(self, group: GroupId, persist: Persist, done: Callable[[], None]) -> None:
         assert group == GROUP
@@ -85,6 +105,9 @@ class World:
 
     def reset(self, group: GroupId, index: LogIndex) -> None:
         self.happened.append(f"reset {group} to {index}")
+
+    def gather(self, group: GroupId, meta: SnapshotMeta) -> None:
+        self.happened.append(f"gather {meta.index} of {group}")
 
     def leadership(self, group: GroupId) -> None:
         self.happened.append(f"{group} led by {self.replica.log.leader}")
@@ -199,6 +222,38 @@ async def test_a_peer_that_breaks_the_protocol_is_the_callers_business() -> None
     except ProtocolViolation:
         await world.turn()
     assert world.happened == ["send still here"]
+
+
+async def test_the_store_holds_a_snapshot_before_the_log_hears_of_it() -> None:
+    taken = make_snapshot(5, 1, members("a"), b"", attached=True)
+    effects = batch(persist=5)
+    assert effects.persist is not None
+    effects.persist = msgspec.structs.replace(effects.persist, snapshot=taken)
+    effects.store = [StoreAppend(1, 0, b"unit")]
+    told: list[str] = []
+    effects.replies = [Reply((lambda *_: told.append("reply"), None), LogIndex(1), 0, Word(""))]
+    world = World(effects)
+    world.store.happened = world.happened = told
+    await world.turn()
+    assert world.happened == ["hold 5 of locks/0", "persist 5", "store 1 of locks/0", "reply"]
+
+
+async def test_a_restored_snapshot_reaches_the_store_before_what_was_applied_behind_it() -> None:
+    restored = make_snapshot(5, 1, members("a"), b"", attached=True)
+    world = World(Effects(restore=restored, store=[StoreAppend(1, 5, b"unit")]))
+    await world.turn()
+    assert world.happened == ["locks/0 has 1 segments", "reset locks/0 to 5", "store 1 of locks/0"]
+
+
+async def test_attachments_are_gathered_and_the_log_hears_what_came_of_it() -> None:
+    wanted = make_snapshot(5, 1, members("a"), b"", attached=True)
+    world = World(Effects(gather=wanted))
+    await world.turn()
+    assert world.happened == ["gather 5 of locks/0"]
+    heard: list[dict[str, Any]] = []
+    world.replica.log.gathered = lambda meta, **news: heard.append({"meta": meta, **news})
+    world.driver.gathered(GROUP, wanted.meta, True)
+    assert (heard[0]["meta"], heard[0]["complete"]) == (wanted.meta, True)
 
 
 async def test_after_the_stop_nothing_leaves_even_when_the_disk_answers() -> None:
