@@ -22,7 +22,8 @@ class Query(NamedTuple):
 
     def concrete(self, rate_interval: str) -> str:
         """Return the expression as Grafana sends it with every variable on All."""
-        return self.expression.replace("$__rate_interval", rate_interval).replace("$group", ".*")
+        concrete = self.expression.replace("$__rate_interval", rate_interval)
+        return re.sub(r"\$(?:group|topic|consumers)\b", ".*", concrete)
 
 
 def dashboards() -> list[dict[str, Any]]:

@@ -83,6 +83,23 @@ async def use_locks(urls: str, until: asyncio.Event) -> None:
                 await asyncio.sleep(0.01)
 
 
+async def use_queues(urls: str, until: asyncio.Event) -> None:
+    async with synaxis.connect(urls) as cluster:
+        await cluster.topics.create("dashboard", partitions=4)
+        topic = cluster.topic("dashboard")
+        async with topic.consume("readers") as readers, asyncio.TaskGroup() as tasks:
+            consuming = tasks.create_task(acknowledge(readers))
+            while not until.is_set():
+                await topic.publish(b"message")
+                await asyncio.sleep(0.01)
+            consuming.cancel()
+
+
+async def acknowledge(messages: synaxis.Consumer) -> None:
+    async for message in messages:
+        await message.ack()
+
+
 async def test_every_query_of_every_panel_returns_data(
     scraped: tuple[ClusterProcesses, Prometheus],
 ) -> None:
@@ -90,6 +107,7 @@ async def test_every_query_of_every_panel_returns_data(
     enough = asyncio.Event()
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(use_locks(nodes.urls, enough))
+        tasks.create_task(use_queues(nodes.urls, enough))
         try:
             without_data = await asyncio.to_thread(wait_for_data, prometheus)
         finally:
