@@ -80,6 +80,20 @@ class Catalog:
             found.setdefault(self.group_of(record.name, partition), []).append(partition)
         return found
 
+    async def describe(self, name: str) -> list[TopicInfo]:
+        """Return what each shard of a topic knows of it.
+
+        Raises:
+            NotFound: there is no such topic.
+            SynaxisError: a shard did not answer in time.
+        """
+        record = await self.record(name)
+        groups = self.groups_of(record)
+        answers = await asyncio.gather(
+            *(self._caller.query(group, DescribeTopic(name)) for group in groups)
+        )
+        return [answer.body for answer in answers if isinstance(answer.body, TopicInfo)]
+
     async def settled(self, record: TopicRecord) -> None:
         """Wait until every shard knows this version of the topic.
 
@@ -89,9 +103,9 @@ class Catalog:
         """
         self._known[record.name] = record
         deadline = now() + self._caller.timeout_s
-        async with asyncio.TaskGroup() as tasks:
-            for group in self.groups_of(record):
-                tasks.create_task(self._learned(group, record, deadline))
+        await asyncio.gather(
+            *(self._learned(group, record, deadline) for group in self.groups_of(record))
+        )
 
     async def _learned(self, group: GroupId, record: TopicRecord, deadline: float) -> None:
         while not await self._knows(group, record):

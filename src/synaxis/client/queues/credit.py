@@ -45,9 +45,10 @@ class CreditPool:
         """Give ``shard``, one of ``shards``, its first share."""
         self._shares[shard] = Share(max(1, self.window // shards) if self.window else 0)
 
-    def close(self, shard: Hashable) -> None:
-        """Forget a shard."""
-        self._shares.pop(shard, None)
+    def resize(self, window: int) -> None:
+        """Change the window; what is buffered beyond it stays."""
+        self.window = window
+        self.settle()
 
     def offer(self, shard: Hashable) -> int:
         """Return the credit for a new stream: it replaces what an older one had."""

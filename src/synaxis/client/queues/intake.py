@@ -11,6 +11,7 @@ from random import Random
 from typing import Any
 
 from synaxis.client.caller import Caller
+from synaxis.client.clock import now
 from synaxis.client.queues.catalog import Catalog
 from synaxis.client.queues.credit import CreditPool
 from synaxis.client.queues.feed import Feed
@@ -27,6 +28,8 @@ from synaxis.queues.commands import Assignment, GroupMode
 __all__ = ["Intake"]
 
 log = logging.getLogger(__name__)
+
+PAUSE_S = 0.05
 
 
 class Intake:
@@ -83,15 +86,20 @@ class Intake:
             self.spawn(feed.run(), f"synaxis-feed {self.source.topic} {feed.group}")
 
     async def ready(self) -> None:
-        """Wait until every shard has taken us in.
+        """Wait until every shard has taken us in; those that do not answer in time may come later.
 
         Raises:
             SynaxisError: one refused for good, or none was reached in time.
         """
-        while len(self._joined) < len(self.feeds):
-            if self.shelf.error is not None:
-                raise self.shelf.error
-            await self.shelf.movement()
+        deadline = now() + self.timeout_s
+        while len(self._joined) < len(self.feeds) and not self.shelf.closed:
+            left = deadline - now()
+            if left <= 0 and self._joined:
+                log.warning("%s: not all shards could be joined yet", self.source.topic)
+                break
+            await self.shelf.movement(max(left, PAUSE_S))
+        if self.shelf.error is not None:
+            raise self.shelf.error
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run ``work`` beside everything else, until the consumer is closed."""

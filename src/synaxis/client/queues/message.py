@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -27,14 +28,12 @@ ERROR_TEXT_MAX = 1_000
 _UNREAD: Any = object()
 
 
+@dataclass(frozen=True, slots=True)
 class Source:
     """What all messages of a topic handle share: the topic's name and its own codec."""
 
-    __slots__ = ("codec", "topic")
-
-    def __init__(self, topic: str, codec: Codec | None) -> None:
-        self.topic = topic
-        self.codec = codec
+    topic: str
+    codec: Codec | None = None
 
     def decode(self, record: Record) -> Value:
         """Return the value of a record.
@@ -173,6 +172,10 @@ class Keeper(Protocol):
 
     def ack(self, message: "Message") -> "asyncio.Future[None]":
         """Begin to finish a message."""
+        ...
+
+    def begin_ack(self, message: "Message", waiter: Waiter) -> None:
+        """Begin to finish a message; ``waiter`` is told."""
         ...
 
     def nack(self, message: "Message", delay: float | None, error: str) -> "asyncio.Future[None]":

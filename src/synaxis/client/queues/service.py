@@ -10,6 +10,7 @@ from typing import Any
 from synaxis.client.caller import Caller
 from synaxis.client.queues.catalog import Catalog
 from synaxis.client.queues.consumer import Consumer
+from synaxis.client.queues.fetching import Fetcher
 from synaxis.client.queues.intake import Intake
 from synaxis.client.queues.lifeline import Lifeline
 from synaxis.client.queues.message import Source
@@ -17,10 +18,14 @@ from synaxis.client.queues.options import Plan
 from synaxis.client.queues.outlet import Outlet
 from synaxis.client.queues.publisher import Publisher
 from synaxis.client.routing import Router
+from synaxis.queues.commands import GroupMode
 
 __all__ = ["QueueService"]
 
 log = logging.getLogger(__name__)
+
+Kind = tuple[Source, str, GroupMode, int]
+"""What fetches must have in common to share a member."""
 
 ABANDONED_DRAIN_S = 30.0
 """How long a consumer that was dropped waits for messages that are still being worked on."""
@@ -38,6 +43,7 @@ class QueueService:
         self.lifeline = Lifeline(make_router)
         self._outlets: dict[str, Outlet] = {}
         self._intakes: set[Intake] = set()
+        self._fetchers: dict[Kind, Fetcher] = {}
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -72,6 +78,20 @@ class QueueService:
         made = Intake(self.caller, self.catalog, self.lifeline, self.random, source, plan)
         self._intakes.add(made)
         return made
+
+    def fetcher(self, source: Source, plan: Plan) -> Fetcher:
+        """Return the member behind the fetches of one kind."""
+        kind = (source, plan.group, plan.mode, plan.visibility_ms)
+        found = self._fetchers.get(kind)
+        if found is None or found.intake.closed:
+            found = Fetcher(self.intake(source, plan), lambda: self._fetcher_over(kind))
+            self._fetchers[kind] = found
+        return found
+
+    def _fetcher_over(self, kind: Kind) -> None:
+        fetcher = self._fetchers.pop(kind, None)
+        if fetcher is not None:
+            self.spawn(fetcher.intake.close())
 
     def _abandoned(self, intake: Intake) -> None:
         """Of any thread: somebody dropped a consumer without closing it."""

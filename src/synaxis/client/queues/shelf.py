@@ -106,8 +106,12 @@ class Shelf:
         self._uncounted -= counted
         self._pool.buffered += counted
 
+    def put_back(self, messages: list[Message]) -> None:
+        """Whoever took these has gone without looking at them: they are the next ones again."""
+        for message in reversed(messages):
+            self._put_back(message)
+
     def _put_back(self, message: Message | None) -> None:
-        """Whoever waited has gone: the message is the next one again."""
         if message is None:
             return
         message.out = False
@@ -229,15 +233,26 @@ class Shelf:
                 waiter.set_exception(error)
         self._moved()
 
-    async def movement(self) -> None:
-        """Wait until something has come or gone."""
-        future = self._loop.create_future()
+    async def movement(self, timeout_s: float | None = None) -> None:
+        """Wait until something has come or gone, or ``timeout_s`` has passed."""
+        future: asyncio.Future[None] = self._loop.create_future()
         self._movements.append(future)
-        await future
+        if timeout_s is None:
+            await future
+            return
+        timer = self._loop.call_later(timeout_s, _settle, future)
+        try:
+            await future
+        finally:
+            timer.cancel()
 
     def _moved(self) -> None:
         if self._movements:
             movements, self._movements = self._movements, []
             for future in movements:
-                if not future.done():
-                    future.set_result(None)
+                _settle(future)
+
+
+def _settle(future: "asyncio.Future[None]") -> None:
+    if not future.done():
+        future.set_result(None)

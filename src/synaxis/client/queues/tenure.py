@@ -169,7 +169,9 @@ class Tenure:
         self._acks.clear()
         loss = LeaseLost(f"the message is not ours any more: {error}")
         for message in held:
-            _tell_waiter(message, loss)
+            if message.waiter is not None:
+                _tell_waiter(message, loss)
+                message.fate = "lost"
         self._owner.lost(held)
         if not self.ended.done():
             self.ended.set_result(error)
@@ -274,6 +276,7 @@ class Tenure:
             for message in inside(messages, stale):
                 log.warning("%r was %s too late: another delivery counts", message, message.fate)
                 _tell_waiter(message, LeaseLost("too late: another delivery of it counts now"))
+                message.fate = "lost"
         for message in messages:
             waiter = message.waiter
             if waiter is not None:

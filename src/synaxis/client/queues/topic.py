@@ -5,16 +5,30 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 from typing import Unpack
 
-from synaxis.client.queues.checks import checked_name
+from synaxis.client.queues.batch import Batch
+from synaxis.client.queues.checks import between, checked_name, duration
 from synaxis.client.queues.codecs import Codec, Value, codec_named
 from synaxis.client.queues.consumer import Consumer
-from synaxis.client.queues.message import Source
-from synaxis.client.queues.options import ConsumeOptions, plan
+from synaxis.client.queues.dead_letters import DeadLetters
+from synaxis.client.queues.fetching import FETCH_MAX
+from synaxis.client.queues.groups import Groups
+from synaxis.client.queues.message import Source, StoredMessage
+from synaxis.client.queues.options import ConsumeMode, ConsumeOptions, Start, plan
 from synaxis.client.queues.outgoing import Publication, Receipt, encode, encode_plain
+from synaxis.client.queues.peeking import peek
+from synaxis.client.queues.processing import Handler, process
 from synaxis.client.queues.service import QueueService
+from synaxis.client.queues.shards import Shards
+from synaxis.client.queues.states import TopicState, topic_state
+from synaxis.client.queues.topics import Topics
 from synaxis.errors import SynaxisError
+from synaxis.queues.commands import ABSENT, Purge
 
 __all__ = ["Topic"]
+
+WAIT_MS_MAX = 24 * 3_600_000
+FETCHED_MAX = 100_000
+"""Messages of one member that are fetched and not settled."""
 
 
 class Topic:
@@ -26,6 +40,7 @@ class Topic:
         self._codec = codec_named(codec)
         self._source = Source(self.name, self._codec)
         self._outlet = service.outlet(self.name)
+        self._shards = Shards(service.caller, service.catalog, self.name)
 
     def __repr__(self) -> str:
         return f"<Topic {self.name}>"
@@ -126,3 +141,95 @@ class Topic:
         """
         service = self._service
         return service.consumer(self._source, plan(group, service.owner, **options))
+
+    async def process(
+        self, handler: Handler, *, group: str, **options: Unpack[ConsumeOptions]
+    ) -> None:
+        """Call ``handler(message)`` for messages, ``concurrency`` at a time, until cancelled.
+
+        A message is acknowledged when its handler has returned, counts a failure when it raises,
+        and is given back when it is cancelled. Handlers may settle it themselves. ``drain`` of the
+        client ends this too.
+
+        Raises:
+            InvalidArgument: an option is out of range or contradicts another.
+            SynaxisError: the group cannot be joined, or the topic is gone.
+        """
+        service = self._service
+        checked = plan(group, service.owner, **options)
+        await process(service.intake(self._source, checked), handler)
+
+    async def fetch(  # the one place where the options have names and defaults
+        self,
+        group: str,
+        *,
+        max_messages: int = 100,
+        wait: float = 1.0,
+        mode: ConsumeMode = "shared",
+        start: Start = "earliest",
+        visibility: float | None = None,
+    ) -> Batch:
+        """Return some messages, or an empty batch if none came within ``wait`` seconds.
+
+        All fetches of one client, topic, group and mode share a member behind the scenes. A batch
+        that has something is returned at once: it need not be full.
+
+        Raises:
+            InvalidArgument: an option is out of range.
+            SynaxisError: the group cannot be joined.
+        """
+        between(max_messages, 1, FETCH_MAX, "max_messages")
+        wait_s = duration(wait, 0, WAIT_MS_MAX, "wait") / 1000
+        service = self._service
+        checked = plan(
+            group,
+            service.owner,
+            mode=mode,
+            start=start,
+            visibility=visibility,
+            concurrency=FETCHED_MAX,
+        )
+        return await service.fetcher(self._source, checked).fetch(max_messages, wait_s)
+
+    # --- looking and interfering ------------------------------------------------------------
+
+    @property
+    def groups(self) -> Groups:
+        """The consumer groups: looking at them, moving and deleting them."""
+        return Groups(self._shards)
+
+    def dead_letters(self, group: str) -> DeadLetters:
+        """Return the messages that ``group`` has given up."""
+        return DeadLetters(self._shards, self._source, group)
+
+    async def info(self) -> TopicState:
+        """Return what is stored and how far each group is, over all partitions.
+
+        Raises:
+            NotFound: there is no such topic.
+        """
+        return topic_state(await self._service.catalog.describe(self.name))
+
+    async def peek(
+        self, partition: int | None = None, offset: int | None = None, limit: int = 10
+    ) -> list[StoredMessage]:
+        """Return stored messages without consuming them, from ``offset`` (else the oldest) on.
+
+        Raises:
+            InvalidArgument: an offset without a partition, or there is no such partition.
+            NotFound: there is no such topic.
+        """
+        return await peek(self._shards, self._source, partition, offset, limit)
+
+    async def purge(self, partition: int | None = None) -> int:
+        """Remove everything stored, dead letters too; returns how many messages that was."""
+        command = Purge(self.name, ABSENT if partition is None else partition)
+        return await self._shards.everywhere(command, partition)
+
+    async def pause(self) -> None:
+        """Deliver nothing from now on; publishing goes on."""
+        await Topics(self._service).update(self.name, paused=True)
+
+    async def resume(self) -> None:
+        """Deliver again."""
+        await Topics(self._service).update(self.name, paused=False)
