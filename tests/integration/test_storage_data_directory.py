@@ -41,6 +41,15 @@ def test_a_new_directory_is_private_and_gets_an_identity(tmp_path: Path) -> None
     assert DataDirectory.bootstrap_of(path, Founding) == FOUNDING
 
 
+def test_a_directory_of_an_older_program_gets_a_place_for_messages(tmp_path: Path) -> None:
+    path = tmp_path / "data"
+    reopen(path).close()
+    (path / "messages").rmdir()
+    with reopen(path) as directory:
+        assert directory.messages.names() == []
+    assert stat.S_IMODE((path / "messages").stat().st_mode) == 0o700
+
+
 def test_a_directory_that_does_not_exist_has_no_bootstrap(tmp_path: Path) -> None:
     assert DataDirectory.bootstrap_of(tmp_path / "absent", Founding) is None
     assert not (tmp_path / "absent").exists()
