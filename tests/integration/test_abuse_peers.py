@@ -22,12 +22,15 @@ from synaxis.effects import Members, SnapshotMeta
 from synaxis.ids import GroupId, LogIndex, NodeId, Term
 from synaxis.security import tls
 from synaxis.wire.peer import (
+    PROTOCOL_VERSION,
     Envelope,
     Heartbeat,
     PeerFrame,
     PeerHello,
     PeerRefusal,
     PeerWelcome,
+    SegmentAsk,
+    SegmentPart,
 )
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
@@ -46,7 +49,9 @@ def identity(node: NodeProcess) -> dict[str, str]:
 def hello_of(node: NodeProcess, callee: str, **changes: object) -> PeerHello:
     """What the real ``node`` would say to ``callee``."""
     who = identity(node)
-    hello = PeerHello(1, who["cluster_id"], NodeId(node.node_id), who["disk_id"], NodeId(callee))
+    hello = PeerHello(
+        PROTOCOL_VERSION, who["cluster_id"], NodeId(node.node_id), who["disk_id"], NodeId(callee)
+    )
     return msgspec.structs.replace(hello, **changes)
 
 
@@ -149,6 +154,9 @@ async def test_a_member_that_speaks_nonsense_does_not_wedge_the_cluster(cluster:
         said(InstallSnapshot(Term(2**64 - 1), meta, 0, b"", 0)),
         said(vote, "no/such/group"),
         _encode(PeerFrame([], Heartbeat(1, NodeRecord(NodeId(leader.node_id), "h:1", "u")))),
+        _encode(PeerFrame([], None, [SegmentAsk(GroupId("queues/0"), 1, -1, 2**40)])),
+        _encode(PeerFrame([], None, [SegmentAsk(GroupId("../wal"), 1, 0, 2**10)])),
+        _encode(PeerFrame([], None, [SegmentPart(GroupId("queues/0"), 1, 0, b"lie", True)])),
     ]
     for lie in lies:
         for victim in (leader, follower):

@@ -14,7 +14,14 @@ from synaxis.communication.message_bus import BusEvents
 from synaxis.communication.peer_link import LinkConfig, PeerLink
 from synaxis.ids import GroupId, NodeId
 from synaxis.observability.counters import LinkCounters
-from synaxis.wire.peer import PeerFrame, PeerHello, PeerRefusal, PeerWelcome, SegmentPart
+from synaxis.wire.peer import (
+    PROTOCOL_VERSION,
+    PeerFrame,
+    PeerHello,
+    PeerRefusal,
+    PeerWelcome,
+    SegmentPart,
+)
 
 TARGET = NodeId("n2")
 WELCOME = msgspec.msgpack.encode(PeerWelcome(TARGET, "disk"))
@@ -82,7 +89,7 @@ def news(up: asyncio.Event, proven: Callable[..., bool] = lambda *_: True) -> Bu
 
 def link_to(address: str, events: BusEvents) -> PeerLink:
     config = LinkConfig(redial_s_min=0.001, redial_s_max=0.01, handshake_s=0.5)
-    hello = PeerHello(1, "c", NodeId("n1"), "disk 1", TARGET)
+    hello = PeerHello(PROTOCOL_VERSION, "c", NodeId("n1"), "disk 1", TARGET)
     return PeerLink(TARGET, address, lambda _: hello, config, events, LinkCounters())
 
 

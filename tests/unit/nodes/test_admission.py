@@ -5,16 +5,16 @@ import pytest
 
 from synaxis.cluster.commands import AddNode, NodeRecord, RegisterNode, RemoveNode
 from synaxis.cluster.machine import ClusterMachine
-from synaxis.topics import TopicLimits
 from synaxis.consensus.raft.messages import TimeoutNow
 from synaxis.errors import IdentityMismatch, ProtocolViolation
 from synaxis.ids import GroupId, LogTime, NodeId, Sequence, SessionId, Term
 from synaxis.nodes.admission import TERM_LEAP_MAX, Admission, check_frame
 from synaxis.nodes.node_config import Bootstrap, NodeConfig
-from synaxis.wire.peer import Envelope, Heartbeat, PeerFrame, PeerHello
+from synaxis.topics import TopicLimits
+from synaxis.wire.peer import PROTOCOL_VERSION, Envelope, Heartbeat, PeerFrame, PeerHello
 
 N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
-HELLO = PeerHello(1, "c1", N2, "disk 2", N1)
+HELLO = PeerHello(PROTOCOL_VERSION, "c1", N2, "disk 2", N1)
 
 
 class Door:
@@ -57,7 +57,7 @@ def test_a_member_is_admitted_and_its_disk_remembered() -> None:
 @pytest.mark.parametrize(
     ("changes", "code"),
     [
-        ({"version": 2}, "protocol_violation!"),
+        ({"version": PROTOCOL_VERSION + 1}, "protocol_violation!"),
         ({"cluster_id": "c2"}, "identity_mismatch!"),
         ({"node_id": N1, "disk_id": "other"}, "identity_mismatch!"),
         ({"node_id": N1, "disk_id": "disk 1"}, "identity_mismatch"),
