@@ -12,6 +12,7 @@ from benchmarks.harness.contenders import queue_systems
 from benchmarks.harness.queue_contest import Contest
 from benchmarks.harness.queue_load import QueueRun, measure_consuming
 from benchmarks.harness.report import Floor, Report
+from benchmarks.harness.synaxis_queues import SynaxisQueue
 from benchmarks.harness.systems import QueueClient, QueueSystem
 from benchmarks.harness.tally import Tally
 
@@ -29,6 +30,7 @@ def run(report: Report, options: Options) -> None:
         batches = _IN_BATCHES.hold(report, options, systems)
         _SEVERAL_READERS.hold(report, options, systems)
         _compare_best_forms(report, systems, batches[_OURS], pushed)
+        _say_what_defaults_give(report, systems[_OURS], options)
 
 
 def _compare_best_forms(
@@ -45,6 +47,18 @@ def _compare_best_forms(
     ratios = print_ratios(report, "queue_consume_best", _OURS, rates, compared)
     if "jetstream" in ratios:
         report.floor(_BEST_FORMS_FLOOR, ratios["jetstream"])
+
+
+def _say_what_defaults_give(report: Report, ours: QueueSystem, options: Options) -> None:
+    """Print what ``async for`` gives when nobody has chosen how many messages may wait."""
+    run = measure_consuming(ours, _by_default, options.messages, options.seconds)
+    report.figure("async_for_by_default", run.rate, "messages/s")
+    report.figure("async_for_by_default_cpu", run.cpu_us, "us/message")
+
+
+async def _by_default(client: QueueClient, tally: Tally) -> None:
+    assert isinstance(client, SynaxisQueue)
+    await client.consume_by_default(tally)
 
 
 async def _one_by_one(client: QueueClient, tally: Tally) -> None:

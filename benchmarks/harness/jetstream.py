@@ -40,7 +40,7 @@ __all__ = ["JetStream"]
 _NODES = 3
 _PAYLOAD = bytes(MESSAGE_BYTES)
 _PATIENCE_S = 30.0
-_POLL_S = 0.01
+_POLL_S = 0.002
 _STREAM = "bench"
 _consumer_numbers = count(1)
 
@@ -199,6 +199,7 @@ class JetStreamQueue:
             )
             await done.wait()
             await _acknowledged(stream, created.name)
+            tally.settle()
             await subscription.unsubscribe()
 
     async def consume_in_batches(self, tally: Tally, readers: int) -> None:
@@ -215,6 +216,7 @@ class JetStreamQueue:
 
             await side_by_side(reader, readers)
             await _acknowledged(stream, created.name)
+            tally.settle()
 
     @asynccontextmanager
     async def listening(self, arrived: Callable[[bytes], None]) -> AsyncIterator[None]:

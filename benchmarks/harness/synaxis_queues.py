@@ -2,7 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing, asynccontextmanager
+from contextlib import asynccontextmanager
+from functools import partial
 
 import synaxis
 from benchmarks.harness.load import side_by_side
@@ -18,6 +19,7 @@ _PARTITIONS = 16
 _PAYLOAD = bytes(MESSAGE_BYTES)
 _STOCK_BATCH = 1_000
 _TOPIC = "bench"
+_SHORT_WAIT_S = 0.1
 _WAIT_S = 1.0
 
 
@@ -123,24 +125,35 @@ class SynaxisQueue:
 
     async def backlog(self) -> int:
         """Return how many messages the group has not finished."""
-        return (await self._topic.info()).groups[_GROUP].lag
+        return (await self._topic.groups.info(_GROUP)).lag
 
     async def consume_one_by_one(self, tally: Tally) -> None:
-        """See QueueClient."""
-        async with aclosing(self._topic.consume(group=_GROUP)) as messages:
-            async for message in messages:
+        """See QueueClient. Who leaves the ``async with`` of a message does not wait."""
+        await self._consume(tally, self._topic.consume(_GROUP, prefetch=IN_FLIGHT))
+
+    async def consume_by_default(self, tally: Tally) -> None:
+        """Consume with default options, which let few messages wait in the client."""
+        await self._consume(tally, self._topic.consume(_GROUP))
+
+    async def _consume(self, tally: Tally, consumer: synaxis.Consumer) -> None:
+        async with consumer:
+            async for message in consumer:
                 async with message:
                     pass
                 tally.confirm()
                 if tally.over:
                     break
+            await consumer.drain()
+            tally.settle()
 
     async def consume_in_batches(self, tally: Tally, readers: int) -> None:
-        """See QueueClient."""
+        """Fetch the next batch while the last one is being acknowledged."""
 
         async def reader() -> None:
             while not tally.over:
-                tally.confirm(await self.take(BATCH))
+                batch = await self._topic.fetch(_GROUP, max_messages=BATCH, wait=_SHORT_WAIT_S)
+                if batch:
+                    batch.ack().add_done_callback(partial(_confirmed, tally, len(batch)))
 
         await side_by_side(reader, readers)
 
@@ -148,15 +161,20 @@ class SynaxisQueue:
     async def listening(self, arrived: Callable[[bytes], None]) -> AsyncIterator[None]:
         """See QueueClient."""
 
-        async def listen() -> None:
-            async with aclosing(self._topic.consume(group=_GROUP)) as messages:
-                async for message in messages:
-                    arrived(message.payload)
-                    await message.ack()
+        async def listen(messages: AsyncIterator[synaxis.Message]) -> None:
+            async for message in messages:
+                arrived(message.payload)
+                await message.ack()
 
-        listener = asyncio.ensure_future(listen())
-        try:
-            yield
-        finally:
-            listener.cancel()
-            await asyncio.gather(listener, return_exceptions=True)
+        async with self._topic.consume(_GROUP) as messages:
+            listener = asyncio.ensure_future(listen(messages))
+            try:
+                yield
+            finally:
+                listener.cancel()
+                await asyncio.gather(listener, return_exceptions=True)
+
+
+def _confirmed(tally: Tally, messages: int, acknowledgement: asyncio.Future[None]) -> None:
+    acknowledgement.result()
+    tally.confirm(messages)

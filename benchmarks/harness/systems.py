@@ -91,7 +91,8 @@ class ReplicatedSystem(LockSystem, Protocol):
 class QueueClient(Protocol):
     """One client process' access to one queue, in the forms that are measured.
 
-    The forms run until ``tally.over`` and count a message once the system has confirmed it.
+    The forms run until ``tally.over`` and count a message once the system has confirmed it. Who
+    acknowledges without waiting waits for all in the end, and then tells ``tally.settle``.
     """
 
     async def empty(self) -> None:

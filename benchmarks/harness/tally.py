@@ -44,6 +44,10 @@ class Tally:
             self.in_time += count
             self._last = now
 
+    def settle(self) -> None:
+        """All that was counted is confirmed only now: if the limit was reached, the window ends."""
+        self._last = self._clock()
+
     @property
     def over(self) -> bool:
         """Whether the window has closed or the limit is reached."""

@@ -58,3 +58,23 @@ def test_a_limit_that_was_not_reached_in_time_leaves_the_window_whole() -> None:
 
 def test_a_limit_of_nothing_is_over_before_it_begins() -> None:
     assert Tally(2.0, limit=0).over
+
+
+def test_what_is_confirmed_only_in_the_end_makes_the_window_longer() -> None:
+    clock = Clock()
+    tally = Tally(10.0, limit=20, clock=clock)
+    tally.confirm(10)
+    clock.now += 4
+    tally.confirm(10)
+    clock.now += 2
+    tally.settle()
+    assert tally.window_seconds == 6.0
+
+
+def test_a_settlement_after_the_window_does_not_move_its_end() -> None:
+    clock = Clock()
+    tally = Tally(2.0, limit=20, clock=clock)
+    tally.confirm(10)
+    clock.now += 3
+    tally.settle()
+    assert tally.window_seconds == 2.0
