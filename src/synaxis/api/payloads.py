@@ -69,18 +69,29 @@ class Payloads:
         loop = asyncio.get_running_loop()
         while self._waiting:
             group, slices, deliver = self._waiting[0]
-            ranges = _ranges(slices)
             try:
-                found = self._source.read(group, ranges) or await loop.run_in_executor(
-                    None, self._source.read_blocking, group, ranges
-                )
-                # Without bytes: finished by everybody while it was on its way.
-                records = _records(slices, found) if found is not None else ()
+                records = await loop.run_in_executor(None, self._read, group, slices)
             except StorageError as error:
                 self._fatal(error)
                 return
             self._waiting.popleft()
             deliver(records)
+
+    def _read(self, group: GroupId, slices: Sequence[Slice]) -> tuple[Records, ...]:
+        """Return the messages that are still there; the others were finished by everybody.
+
+        Raises:
+            StorageError: the disk failed, or a unit is not what was written.
+        """
+        found = self._source.read_blocking(group, _ranges(slices))
+        if found is not None:
+            return _records(slices, found)
+        records: tuple[Records, ...] = ()
+        for each in slices:
+            unit = self._source.read_blocking(group, _ranges((each,)))
+            if unit is not None:
+                records += _records((each,), unit)
+        return records
 
 
 def _ranges(slices: Sequence[Slice]) -> list[Range]:

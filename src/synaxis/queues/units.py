@@ -2,7 +2,7 @@
 
 A unit is a 12-byte head and a tail::
 
-    length u32 (of the tail) | count u32 | CRC32C of the tail u32
+    length u32 (of the tail) | count u32 | CRC32C of count and tail u32
     sizes (count x u32) | records
 
 It is written once, to a segment of its shard's message store, and delivered in whole or by slices;
@@ -24,14 +24,19 @@ __all__ = ["HEAD_BYTES", "cut", "encode_unit", "heads", "open_unit"]
 _HEAD = Struct("<III")
 HEAD_BYTES = _HEAD.size
 
-_checksum = google_crc32c.value
+_U32 = Struct("<I")
+
+
+def _checksum(count: int, tail: bytes) -> int:
+    return int(google_crc32c.extend(google_crc32c.value(_U32.pack(count)), tail))
 
 
 def encode_unit(sizes: bytes, body: bytes) -> tuple[bytes, int]:
     """Return the unit and the checksum in its head."""
     tail = sizes + body
-    checksum = _checksum(tail)
-    return _HEAD.pack(len(tail), len(sizes) >> 2, checksum) + tail, checksum
+    count = len(sizes) >> 2
+    checksum = _checksum(count, tail)
+    return _HEAD.pack(len(tail), count, checksum) + tail, checksum
 
 
 def open_unit(unit: bytes) -> tuple[bytes, bytes]:
@@ -44,7 +49,7 @@ def open_unit(unit: bytes) -> tuple[bytes, bytes]:
         raise StorageCorrupt(f"a unit of {len(unit)} bytes")
     length, count, checksum = _HEAD.unpack_from(unit)
     tail = unit[HEAD_BYTES:]
-    if length != len(tail) or checksum != _checksum(tail):
+    if length != len(tail) or checksum != _checksum(count, tail):
         raise StorageCorrupt("a unit of stored messages does not match its checksum")
     return tail[: 4 * count], tail[4 * count :]
 
@@ -67,9 +72,9 @@ def heads(data: bytes) -> Iterator[tuple[int, int, int]]:
     at = 0
     view = memoryview(data)
     while at + HEAD_BYTES <= len(data):
-        length, _, checksum = _HEAD.unpack_from(data, at)
+        length, count, checksum = _HEAD.unpack_from(data, at)
         end = at + HEAD_BYTES + length
-        if end > len(data) or _checksum(bytes(view[at + HEAD_BYTES : end])) != checksum:
+        if end > len(data) or _checksum(count, bytes(view[at + HEAD_BYTES : end])) != checksum:
             return
         yield at, end - at, checksum
         at = end
