@@ -164,6 +164,28 @@ class Waiter(Protocol):
         ...
 
 
+class _Unattended:
+    """Nobody waits: a refusal is logged."""
+
+    def done(self) -> bool:
+        """Return False: it wants to be told."""
+        return False
+
+    def set_result(self, result: None, /) -> None:
+        """Do nothing."""
+
+    def set_exception(self, error: SynaxisError, /) -> None:
+        """Log it."""
+        log.warning("an acknowledgement did not count: %s", error)
+
+    def exception(self) -> BaseException | None:
+        """Return None."""
+        return None
+
+
+UNATTENDED = _Unattended()
+
+
 class Keeper(Protocol):
     """Who holds a message on behalf of the user; see ``Tenure``."""
 
@@ -199,7 +221,10 @@ class Message(StoredMessage):
     """A message that is ours until it is settled: by ``ack``, ``nack``, ``reject`` or ``release``.
 
     ``async with message:`` does it by the outcome of its body: success acknowledges, an exception
-    counts a failure, a cancellation gives the message back without blame.
+    counts a failure, a cancellation gives the message back without blame. It does not wait for the
+    cluster to confirm an acknowledgement, or a loop would spend its time waiting: one that is
+    refused is logged, and one that is lost makes the message come again. Who must know awaits
+    ``ack()``; leaving the consumer waits for what is not confirmed yet.
     """
 
     __slots__ = ("fate", "keeper", "out", "waiter")
@@ -280,12 +305,12 @@ class Message(StoredMessage):
         """Settle the message by the outcome of the body, unless the body did.
 
         Raises:
-            LeaseLost: the body succeeded, but the message was not ours any more.
+            LeaseLost: the body succeeded, but it is known that the message is not ours any more.
         """
         if self.fate:
             return
         if error is None:
-            await self.ack()
+            self.keeper.begin_ack(self, UNATTENDED)
             return
         try:
             if isinstance(error, Exception):
