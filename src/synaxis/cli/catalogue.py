@@ -73,12 +73,35 @@ CATALOGUE: dict[str, tuple[Entry, ...]] = {
         _app("lock graph", "Show who waits for whom.", "lock"),
         _app("lock force-release", "Take a lock away from whoever holds it.", "lock"),
     ),
+    "Queues": (
+        _app("queue create", "Create a topic.", "queue"),
+        _app("queue edit", "Change the options of a topic.", "queue"),
+        _app("queue ls", "List topics.", "queue"),
+        _app("queue info", "Show one topic: options, consumer groups, partitions.", "queue"),
+        _app("queue pub", "Publish messages: arguments, lines of stdin, or a file.", "queue"),
+        _app("queue sub", "Consume messages as a member of a group, and print them.", "queue"),
+        _app("queue next", "Consume one message, and print it.", "queue"),
+        _app("queue peek", "Print stored messages without consuming them.", "queue"),
+        _app("queue pause", "Deliver nothing of a topic until `queue resume`.", "queue"),
+        _app("queue resume", "Deliver again.", "queue"),
+        _app("queue purge", "Remove every message of a topic.", "queue"),
+        _app("queue rm", "Remove a topic with all that it stores.", "queue"),
+        _app("queue dlq ls", "List the dead letters of a consumer group.", "queue_dead"),
+        _app("queue dlq redrive", "Deliver dead letters again.", "queue_dead"),
+        _app("queue dlq purge", "Remove dead letters.", "queue_dead"),
+    ),
+    "Consumer groups": (
+        _app("group ls", "List the consumer groups of a topic.", "group"),
+        _app("group info", "Show one consumer group: partitions and members.", "group"),
+        _app("group reset", "Move a consumer group to another position.", "group"),
+        _app("group rm", "Remove a consumer group without members.", "group"),
+    ),
 }
 
 INTRODUCTION = """\
 Usage: synaxis COMMAND [ARGUMENTS]
 
-Synaxis: replicated locks with fencing tokens, on one machine or many.
+Synaxis: replicated locks and queues, on one machine or many.
 """
 
 OPTIONS = """\
@@ -97,7 +120,9 @@ EXAMPLES = """\
 Examples:
   synaxis up --nodes 3
   synaxis lock run nightly-report --wait 10 -- ./report.sh
-  synaxis lock ls --json
+  synaxis queue create orders
+  synaxis queue pub orders "order 42" --key user-7
+  synaxis queue sub orders --group billing
 """
 
 
@@ -118,8 +143,8 @@ def find(arguments: list[str]) -> tuple[Entry, list[str]] | None:
 
 def suggestion(arguments: list[str]) -> str | None:
     """Return the command that was probably meant."""
-    names = [entry.name for entry in entries()]
-    for length in (2, 1):
+    for length in range(min(3, len(arguments)), 0, -1):
+        names = [entry.name for entry in entries() if len(entry.words) == length]
         close = difflib.get_close_matches(" ".join(arguments[:length]), names, n=1, cutoff=0.7)
         if close:
             return close[0]
@@ -138,17 +163,24 @@ def general_help() -> str:
     return "\n".join([*sections, OPTIONS, EXAMPLES, EXIT_CODES_HELP])
 
 
-def group_help(word: str) -> str | None:
-    """Return the help of a first word such as ``lock``; None when nothing begins with it."""
-    group = [entry for entry in entries() if len(entry.words) > 1 and entry.words[0] == word]
-    if not group:
+def group_help(words: list[str]) -> str | None:
+    """Return the help of first words such as ``lock``; None when nothing begins with them."""
+    length = len(words)
+    group = [
+        entry
+        for entry in entries()
+        if len(entry.words) > length and entry.words[:length] == tuple(words)
+    ]
+    if not group or not words:
         return None
-    width = max(len(entry.words[1]) for entry in group)
-    lines = [f"  {entry.words[1]:<{width}}  {entry.summary}" for entry in group]
+    names = [" ".join(entry.words[length:]) for entry in group]
+    width = max(map(len, names))
+    lines = [f"  {name:<{width}}  {each.summary}" for name, each in zip(names, group, strict=True)]
+    typed = " ".join(words)
     return "\n".join(
         [
-            f"Usage: synaxis {word} COMMAND [ARGUMENTS]\n\nCommands:",
+            f"Usage: synaxis {typed} COMMAND [ARGUMENTS]\n\nCommands:",
             *lines,
-            f"\n`synaxis {word} COMMAND --help` explains one; `synaxis --help` lists all.",
+            f"\n`synaxis {typed} COMMAND --help` explains one; `synaxis --help` lists all.",
         ]
     )

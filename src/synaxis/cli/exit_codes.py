@@ -35,8 +35,8 @@ EXIT_CODES_HELP = """\
 Exit codes:
   0  ok                       5  not found
   1  failed                   6  conflict: lock held, lost or in a deadlock;
-  2  wrong usage                 a change that is refused
-  3  cannot connect, or the   7  not in time
+  2  wrong usage                 topic exists; a change that is refused
+  3  cannot connect, or the   7  not in time, or no message
      cluster cannot serve    69  port in use     74  disk error
   4  not allowed             78  wrong settings  130 interrupted
 """
@@ -54,6 +54,9 @@ EXIT_CODES_BY_ERROR: dict[type[errors.SynaxisError], ExitCode] = {
     errors.LockLost: ExitCode.CONFLICT,
     errors.LockNotHeld: ExitCode.CONFLICT,
     errors.StaleFencingToken: ExitCode.CONFLICT,
+    errors.AlreadyExists: ExitCode.CONFLICT,
+    errors.LeaseLost: ExitCode.CONFLICT,
+    errors.ConsumerFenced: ExitCode.CONFLICT,
     errors.SessionExpired: ExitCode.CONFLICT,
     errors.WaitAbandoned: ExitCode.FAILED,
     errors.ClusterError: ExitCode.UNREACHABLE,

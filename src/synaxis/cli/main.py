@@ -72,11 +72,13 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _explain_unknown(arguments: list[str]) -> int:
-    help_text = group_help(arguments[0])
-    if help_text is not None and (len(arguments) == 1 or arguments[1] in HELP_FLAGS):
+    length = next((at for at, word in enumerate(arguments) if word in HELP_FLAGS), len(arguments))
+    help_text = group_help(arguments[:length])
+    if help_text is not None:
         print(help_text)
-        return ExitCode.OK if len(arguments) > 1 else ExitCode.USAGE
-    typed = " ".join(arguments[:1] if help_text is None else arguments[:2])
+        return ExitCode.OK if length < len(arguments) else ExitCode.USAGE
+    known = next((n for n in (2, 1) if group_help(arguments[:n]) is not None), 0)
+    typed = " ".join(arguments[: known + 1])
     meant = suggestion(arguments)
     hint = f" Did you mean `synaxis {meant}`?" if meant else ""
     output.error(f"there is no command `{typed}`.{hint} `synaxis --help` lists all.")

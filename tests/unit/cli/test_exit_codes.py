@@ -21,6 +21,8 @@ def test_an_error_never_looks_like_success() -> None:
         (errors.NotFound("x"), 5),
         (errors.LockLost("x"), 6),
         (errors.DeadlockError("x"), 6),
+        (errors.AlreadyExists("x"), 6),
+        (errors.LeaseLost("x"), 6),
         (errors.LockTimeout("x"), 7),
         (errors.ConfigError("x"), 78),
         (errors.StorageCorrupt("x"), 74),

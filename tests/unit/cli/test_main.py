@@ -31,6 +31,7 @@ def modules_loaded_by(*arguments: str) -> set[str]:
         ["--help"],
         ["--version"],
         ["lock", "--help"],
+        ["queue", "dlq", "--help"],
         ["health", "--url", "http://127.0.0.1:1", "-q"],
     ],
     ids=" ".join,
@@ -111,3 +112,26 @@ def test_a_reader_that_leaves_early_causes_no_traceback(tmp_path: Path) -> None:
         ["sh", "-c", command], capture_output=True, text=True, cwd=tmp_path, check=False
     )
     assert done.stderr == ""
+
+
+def test_a_group_within_a_group_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.run(["queue", "dlq", "--help"]) == 0
+    assert "redrive" in capsys.readouterr().out
+    assert main.run(["queue", "dlq"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("typed", "named", "meant"),
+    [
+        (["queue", "dlq", "redriev"], "queue dlq redriev", "queue dlq redrive"),
+        (["queue", "pbu", "orders"], "queue pbu", "queue pub"),
+        (["quee", "ls"], "quee", "queue ls"),
+    ],
+)
+def test_an_unknown_word_is_named_where_it_stands(
+    capsys: pytest.CaptureFixture[str], typed: list[str], named: str, meant: str
+) -> None:
+    assert main.run(typed) == 2
+    told = capsys.readouterr().err
+    assert f"`{named}`" in told
+    assert f"`synaxis {meant}`" in told
