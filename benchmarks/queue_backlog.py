@@ -1,8 +1,9 @@
 """What does a backlog of a million messages cost: memory, publishing rate, time of a restart?
 
-Two clusters run: one has the backlog, and a group that has read the first messages and stopped;
-the topic of the other is emptied before each run. Both are published to in turn, so the two
-rates come from paired rounds. Then all nodes with the backlog are killed and started again.
+Two clusters run, each with a group that has read the first messages and stopped: one has the
+backlog, the topic of the other is emptied before each run. Both are published to in turn, so
+the two rates come from paired rounds. Then all nodes with the backlog are killed and started
+again.
 """
 
 import asyncio
@@ -43,6 +44,7 @@ def run(report: Report, options: Options) -> None:
         filled = _rss_megabytes(backlog)
         report.figure("rss_per_node_filled", filled, "MB")
         with serving(report, [empty]):
+            run_async(_fill(empty, _READ_FIRST))
             ratios = {
                 "single": _publish(report, options, [backlog, empty], "single", _one_by_one),
                 "batches": _publish(report, options, [backlog, empty], "batches", _in_batches),
