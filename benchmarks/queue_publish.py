@@ -1,6 +1,6 @@
 """How many durable 256-byte messages per second does one client process publish?
 
-With 1,000 messages on their way: each awaited by a task of its own, and in each system's best
+With 1,000 messages on their way, each awaited by a task of its own; and in each system's best
 batch form. Every run begins with an empty queue.
 """
 
@@ -9,6 +9,7 @@ from benchmarks.harness.contenders import queue_systems
 from benchmarks.harness.queue_contest import Contest
 from benchmarks.harness.queue_load import QueueRun, measure_publishing
 from benchmarks.harness.report import Floor, Report
+from benchmarks.harness.synaxis_queues import SynaxisQueue
 from benchmarks.harness.systems import QueueClient, QueueSystem
 from benchmarks.harness.tally import Tally
 
@@ -20,6 +21,9 @@ def run(report: Report, options: Options) -> None:
     with serving(report, queue_systems()) as systems:
         for contest in (_ONE_BY_ONE, _IN_BATCHES):
             contest.hold(report, options, systems)
+        small = measure_publishing(systems["synaxis"], _in_small_batches, options.seconds)
+        report.figure("publish_many_of_100", small.rate, "messages/s")
+        report.figure("publish_many_of_100_cpu", small.cpu_us, "us/message")
 
 
 async def _one_by_one(client: QueueClient, tally: Tally) -> None:
@@ -28,6 +32,11 @@ async def _one_by_one(client: QueueClient, tally: Tally) -> None:
 
 async def _in_batches(client: QueueClient, tally: Tally) -> None:
     await client.publish_in_batches(tally)
+
+
+async def _in_small_batches(client: QueueClient, tally: Tally) -> None:
+    assert isinstance(client, SynaxisQueue)
+    await client.publish_in_small_batches(tally)
 
 
 def _measure_one_by_one(system: QueueSystem, options: Options) -> QueueRun:
@@ -51,7 +60,7 @@ _ONE_BY_ONE = Contest(
 )
 _IN_BATCHES = Contest(
     "queue_publish_batches",
-    "publish in batches, 1,000 in flight",
+    "publish in batches",
     _measure_in_batches,
     Floor("rate of publish_many", 150_000, "messages/s"),
     Floor("CPU of all processes, publish_many", 10, "us/message", at_least=False),

@@ -14,6 +14,7 @@ from benchmarks.harness.tally import Tally
 __all__ = ["SynaxisQueue", "SynaxisQueues"]
 
 _GROUP = "bench"
+_LISTS = 4
 _NODES = 3
 _PARTITIONS = 16
 _PAYLOAD = bytes(MESSAGE_BYTES)
@@ -107,15 +108,22 @@ class SynaxisQueue:
         await side_by_side(publisher, IN_FLIGHT)
 
     async def publish_in_batches(self, tally: Tally) -> None:
-        """See QueueClient."""
-        batch = [_PAYLOAD] * BATCH
+        """Keep four lists of a thousand on their way."""
+        await self._publish_lists(tally, IN_FLIGHT, _LISTS)
+
+    async def publish_in_small_batches(self, tally: Tally) -> None:
+        """Keep ten lists of a hundred on their way."""
+        await self._publish_lists(tally, BATCH, IN_FLIGHT // BATCH)
+
+    async def _publish_lists(self, tally: Tally, size: int, lists: int) -> None:
+        messages = [_PAYLOAD] * size
 
         async def publisher() -> None:
             while not tally.over:
-                await self._topic.publish_many(batch)
-                tally.confirm(BATCH)
+                await self._topic.publish_many(messages)
+                tally.confirm(size)
 
-        await side_by_side(publisher, IN_FLIGHT // BATCH)
+        await side_by_side(publisher, lists)
 
     async def take(self, messages: int) -> int:
         """Fetch up to so many and acknowledge them; return how many there were."""
@@ -146,12 +154,12 @@ class SynaxisQueue:
             await consumer.drain()
             tally.settle()
 
-    async def consume_in_batches(self, tally: Tally, readers: int) -> None:
+    async def consume_in_batches(self, tally: Tally, readers: int, size: int) -> None:
         """Fetch the next batch while the last one is being acknowledged."""
 
         async def reader() -> None:
             while not tally.over:
-                batch = await self._topic.fetch(_GROUP, max_messages=BATCH, wait=_SHORT_WAIT_S)
+                batch = await self._topic.fetch(_GROUP, max_messages=size, wait=_SHORT_WAIT_S)
                 if batch:
                     batch.ack().add_done_callback(partial(_confirmed, tally, len(batch)))
 

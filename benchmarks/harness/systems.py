@@ -23,7 +23,7 @@ MESSAGE_BYTES = 256
 IN_FLIGHT = 1_000
 """Messages that a publisher has on their way at any time."""
 BATCH = 100
-"""Messages of one batch; ten batches are on their way when publishing."""
+"""Messages of one batch, where nothing else is said."""
 
 
 class System(Protocol):
@@ -112,15 +112,15 @@ class QueueClient(Protocol):
         ...
 
     async def publish_in_batches(self, tally: Tally) -> None:
-        """Keep ``IN_FLIGHT`` messages on their way in the fastest documented form."""
+        """Keep at least ``IN_FLIGHT`` messages on their way in the fastest documented form."""
         ...
 
     async def consume_one_by_one(self, tally: Tally) -> None:
         """Take messages and acknowledge each."""
         ...
 
-    async def consume_in_batches(self, tally: Tally, readers: int) -> None:
-        """Let ``readers`` tasks take ``BATCH`` messages at a time and acknowledge them."""
+    async def consume_in_batches(self, tally: Tally, readers: int, size: int) -> None:
+        """Let ``readers`` tasks take up to ``size`` messages at a time and acknowledge them."""
         ...
 
     def listening(self, arrived: Callable[[bytes], None]) -> AbstractAsyncContextManager[None]:
