@@ -29,12 +29,15 @@ _NODE_ITSELF = SessionId(0)
 class Attending:
     """See the module. Every call is harmless without an attendant."""
 
-    __slots__ = ("_attendant", "_leading", "_waiting")
+    __slots__ = ("_attendant", "_fresh", "_leading", "_proposals", "_waiting")
 
     def __init__(self, attendant: Attendant | None) -> None:
         self._attendant = attendant
         self._leading = False
         self._waiting = False
+        self._proposals: list[Proposal] = []
+        self._fresh = False
+        """Whether some of them have not been offered to the log yet."""
 
     def begin(self, now: LogTime) -> None:
         """The replica leads and is up to date."""
@@ -48,6 +51,8 @@ class Attending:
             self._attendant.end()
         self._leading = False
         self._waiting = False
+        self._proposals = []
+        self._fresh = False
 
     def see(self, now: LogTime) -> None:
         """Pass the time on."""
@@ -106,13 +111,31 @@ class Attending:
         if self._leading and self._attendant is not None:
             self._attendant.confirmed(now)
 
+    def gather(self) -> None:
+        """Take up what the attendant wants to be put into the log."""
+        if self._attendant is None or not self._leading:
+            return
+        nothing = Sequence(0)
+        for command in self._attendant.take_commands():
+            self._proposals.append(Proposal(_NODE_ITSELF, nothing, nothing, command))
+            self._fresh = True
+
+    @property
+    def is_restless(self) -> bool:
+        """Whether the replica should be drained again at once."""
+        return self._fresh or self.is_eager
+
     def take_proposals(self) -> list[Proposal]:
         """Drain what the leader should put into its log, in its own name."""
-        if self._attendant is None:
-            return []
-        nothing = Sequence(0)
-        commands = self._attendant.take_commands()
-        return [Proposal(_NODE_ITSELF, nothing, nothing, command) for command in commands]
+        self.gather()
+        proposals, self._proposals = self._proposals, []
+        self._fresh = False
+        return proposals
+
+    def refused(self, proposals: list[Proposal]) -> None:
+        """Take back what the log would not take now: the attendant counts on its being decided."""
+        if self._leading:
+            self._proposals = proposals + self._proposals
 
     def take_replies(self) -> list[Reply]:
         """Drain what is to be said to clients."""

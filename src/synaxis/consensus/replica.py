@@ -145,7 +145,7 @@ class Replica:
         """Let everything happen that is due at ``now``."""
         self._see(now)
         self.log.tick(now)
-        self._follow_leadership()
+        self._notice_loss()
         if self._serving:
             self._propose_what_is_due()
 
@@ -255,10 +255,13 @@ class Replica:
         """
         if self._snapshot_asked:
             self._take_snapshot()
-        if self._serving and self.log.ready:  # it may have lost the leadership since
-            self._follow_attendant()
-        if self._open:
-            self._append_batch()
+        self._notice_loss()
+        attendants = self._attending.take_proposals()
+        if self._open or attendants:
+            self._append_batch(attendants)
+        if self._attending.is_eager:
+            self._attending.asked()
+            self._read(Read(None, CONFIRMATION, self._now))
         self._reads.ticket = None
         effects = self.log.take_effects()
         if effects.restore is not None:
@@ -270,6 +273,7 @@ class Replica:
             effects.store = self._store.take_store()
         self._follow_leadership()
         self._serve_reads(effects)
+        self._attending.gather()
         self._replies += self._attending.take_replies()
         effects.apply = []
         effects.reads = []
@@ -283,27 +287,21 @@ class Replica:
     @property
     def is_restless(self) -> bool:
         """Whether another ``take_effects`` should follow at once."""
-        return self._attending.is_eager
+        return self._attending.is_restless
 
-    def _follow_attendant(self) -> None:
-        """Put its commands into the log, and ask for the confirmation it waits for."""
-        for proposal in self._attending.take_proposals():
-            self._open.append(proposal)
-            self._open_handles.append(None)
-        if self._attending.is_eager:
-            self._attending.asked()
-            self._read(Read(None, CONFIRMATION, self._now))
-
-    def _append_batch(self) -> None:
-        proposals, handles = self._open, self._open_handles
+    def _append_batch(self, attendants: list[Proposal]) -> None:
+        """Propose what is open, and behind it what the attendant wants."""
+        proposals, handles = self._open + attendants, self._open_handles
         self._open, self._open_handles = [], []
+        handles += [None] * len(attendants)
         batch = Batch(self.stamp(), proposals)
         try:
             index, term = self.log.propose(ENCODER.encode(batch), self._now)
         except SynaxisError as error:
             self._expiring = ()
+            self._attending.refused(attendants)
             body = refusal(error)
-            self._replies.extend(not_executed(handle, body) for handle in handles)
+            self._replies.extend(not_executed(handle, body) for handle in handles if handle)
             return
         self._inflight[index] = Inflight(term, batch, handles)
         if self._expiring:
@@ -448,8 +446,8 @@ class Replica:
             self.leases.observe(now)
             self._attending.see(self.stamp())
 
-    def _follow_leadership(self) -> None:
-        """Notice that leadership came, became usable, or went."""
+    def _notice_loss(self) -> None:
+        """Notice that leadership came or went: nobody is served in the name of one that is over."""
         term = self.log.leading
         if term != self._led_term:
             if self._led_term is not None:
@@ -457,7 +455,13 @@ class Replica:
             self._led_term = term
             if term is not None:
                 self._set_clock(self.log_time - self._now)
-        if term is not None and not self._serving and self.log.ready:
+
+    def _follow_leadership(self) -> None:
+        """Notice that leadership came, became usable, or went; what is committed is applied."""
+        self._notice_loss()
+        if self._led_term is not None and not self._serving and self.log.ready:
+            if self.applied_index < self.log.status().commit_index:
+                return  # the rest follows with the next batch of effects
             self._serving = True
             self.serving_since = self.applied_index
             # Entries of earlier leaders may have carried a later time than we had applied.
@@ -498,7 +502,7 @@ class Replica:
             self._open.append(Proposal(_INTERNAL, Sequence(0), Sequence(0), command))
             self._open_handles.append(None)
         elif due is not None and due <= self.stamp() and not self._open and not self._inflight:
-            self._append_batch()
+            self._append_batch([])
 
     # --- reading ----------------------------------------------------------------------------
 

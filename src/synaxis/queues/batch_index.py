@@ -1,7 +1,9 @@
 """Where the batches of one partition are: columns of plain numbers, 36 bytes a batch.
 
 Batches are in order of offset. One whose messages are all forgotten is dead: its place is ``DEAD``
-until everything before it is dead too, and then its row goes.
+until ``trim`` takes its row out. That is at once when everything before it is dead too; the dead
+rows behind a living one go together when they are most of all, so one message that nobody finishes
+does not keep a row of everything that came after it.
 """
 
 from array import array
@@ -36,7 +38,16 @@ class Batch(NamedTuple):
 class BatchIndex:
     """See the module."""
 
-    __slots__ = ("_ats", "_checksums", "_counts", "_firsts", "_head", "_lengths", "_places")
+    __slots__ = (
+        "_ats",
+        "_checksums",
+        "_counts",
+        "_dead",
+        "_firsts",
+        "_head",
+        "_lengths",
+        "_places",
+    )
 
     def __init__(self) -> None:
         self._firsts = array("Q")
@@ -46,6 +57,8 @@ class BatchIndex:
         self._counts = array("I")
         self._checksums = array("I")
         self._head = 0
+        self._dead = 0
+        """Dead rows from the head on."""
 
     def __len__(self) -> int:
         return len(self._firsts) - self._head
@@ -127,22 +140,33 @@ class BatchIndex:
 
     def kill(self, at: int) -> None:
         """Mark a row dead. Row numbers stay valid until ``trim``."""
+        assert self._places[at] != DEAD, at
         self._places[at] = DEAD
+        self._dead += 1
 
     def trim(self) -> None:
-        """Forget the dead rows before the first living one."""
+        """Take out dead rows; see the module."""
         head, end, places = self._head, len(self._places), self._places
         while head < end and places[head] == DEAD:
             head += 1
+        self._dead -= head - self._head
         self._head = head
-        if head > _TRIM_ROWS and head > end // 2:
+        if self._dead > _TRIM_ROWS and self._dead > (end - head) // 2:
+            self._squeeze()
+        elif head > _TRIM_ROWS and head > end // 2:
             for column in self._columns():
                 del column[:head]
             self._head = 0
 
-    def oldest_at(self) -> int | None:
-        """Return when the oldest living batch was published."""
-        return self._ats[self._head] if self._head < len(self._ats) else None
+    def _squeeze(self) -> None:
+        living = [at for at in self.rows if self._places[at] != DEAD]
+        for column in self._columns():
+            column[:] = array(column.typecode, [column[at] for at in living])
+        self._head = self._dead = 0
+
+    def published_at(self, at: int) -> int:
+        """Return when the batch of a row, dead or alive, was published."""
+        return self._ats[at]
 
     def _columns(self) -> tuple["array[int]", ...]:
         return (
@@ -164,3 +188,4 @@ class BatchIndex:
         for column, data in zip(self._columns(), saved, strict=True):
             del column[:]
             column.frombytes(data)
+        self._dead = self._places.count(DEAD)

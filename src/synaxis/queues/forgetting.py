@@ -19,6 +19,8 @@ EXPIRED_PER_ENTRY_MAX = 10_000
 def due_at(shard: Shard) -> LogTime | None:
     """Return when ``forget_due`` next has something to do."""
     due = None
+    if shard.segments.sparse() is not None:
+        return LogTime(0)
     if shard.expiries:
         due = shard.expiries[0][0]
     if shard.ages and (due is None or shard.ages[0][0] < due):
@@ -27,47 +29,52 @@ def due_at(shard: Shard) -> LogTime | None:
 
 
 def forget_due(shard: Shard, now: LogTime) -> None:
-    """Let everything expire that is due."""
+    """Let everything expire that is due, and give back the space of a sparse segment."""
+    compact(shard)
     while shard.ages and shard.ages[0][0] <= now:
-        _, name, number = heappop(shard.ages)
-        topic = shard.topics.get(name)
-        if topic is not None and number in topic.partitions:
-            _forget_old(shard, topic, topic.partitions[number], now)
+        due, name, number = heappop(shard.ages)
+        if shard.planned.get((name, number)) == due:
+            del shard.planned[name, number]
+            _forget_old(shard, shard.topics[name], number, now)
     budget = EXPIRED_PER_ENTRY_MAX
     while shard.expiries and shard.expiries[0][0] <= now and budget:
         expires_at, name, number, offset = heappop(shard.expiries)
         topic = shard.topics.get(name)
-        partition = topic.partitions.get(number) if topic is not None else None
-        if topic is None or partition is None:
-            continue
-        special = partition.specials.get(offset)
-        if special is not None and special.expires_at == expires_at:
-            _expire_one(shard, topic, partition, offset, now)
+        if topic is not None and topic.expires_at(number, offset) == expires_at:
+            _expire_one(shard, topic, topic.partitions[number], offset, now)
             budget -= 1
 
 
-def _forget_old(shard: Shard, topic: Topic, partition: Partition, now: LogTime) -> None:
+def _forget_old(shard: Shard, topic: Topic, number: int, now: LogTime) -> None:
+    partition = topic.partitions[number]
     age_ms, index = topic.record.config.retention_ms, partition.index
     if not age_ms:
         return
     young = index.find_time(now - age_ms + 1)
     if young > index.rows.start:
-        shard.mark_gone(topic, partition, partition.first_offset, index.bounds(young - 1)[1])
+        last = index.bounds(young - 1)[1]
+        if last >= partition.aged:
+            shard.let_go(topic, partition, last)
     shard.watch_age(topic, partition)
 
 
 def _expire_one(
     shard: Shard, topic: Topic, partition: Partition, offset: int, now: LogTime
 ) -> None:
-    shard.tallies[topic.record.name].expired += 1
-    if topic.record.config.expired_to_dead:
-        for group in topic.groups.values():
-            progress = group.progress[partition.number]
-            if offset not in progress.done:
-                failed = progress.failures.get(offset)
-                count, first_at = (failed.count, failed.first_at) if failed else (0, now)
-                dead = Dead("expired", count, first_at, now, "the message's ttl is over")
-                bury(shard, topic, group, progress, {offset: dead})
+    tally, to_dead = shard.tallies[topic.record.name], topic.record.config.expired_to_dead
+    if not topic.groups:
+        tally.expired += 1
+    for group in topic.groups.values():
+        progress = group.progress[partition.number]
+        if offset in progress.done:
+            continue
+        if not to_dead:
+            tally.expired += 1
+            continue
+        failed = progress.failures.get(offset)
+        count, first_at = (failed.count, failed.first_at) if failed else (0, now)
+        dead = Dead("expired", count, first_at, now, "the message's ttl is over")
+        bury(shard, topic, group, progress, {offset: dead})
     shard.mark_gone(topic, partition, offset, offset)
 
 
@@ -85,11 +92,16 @@ def purge(shard: Shard, command: Purge) -> int:
 
 
 def compact(shard: Shard) -> None:
-    """Copy together what is left of sparse segments, so that they can go."""
-    while (number := shard.segments.sparse()) is not None:
-        for _, topic in sorted(shard.topics.items()):
-            for _, partition in sorted(topic.partitions.items()):
-                _move_out(shard, partition, number)
+    """Copy together what is left of one sparse segment, so that it can go.
+
+    One for each entry: when much went at once, so would the copies.
+    """
+    number = shard.segments.sparse()
+    if number is None:
+        return
+    for _, topic in sorted(shard.topics.items()):
+        for _, partition in sorted(topic.partitions.items()):
+            _move_out(shard, partition, number)
 
 
 def _move_out(shard: Shard, partition: Partition, number: int) -> None:

@@ -58,7 +58,7 @@ class QueueLimits:
     error_bytes_max: int = 1_024
     """What is kept of a consumer's error text."""
     dead_letters_per_group_max: int = 1_000_000
-    """Dead letters of one group in one shard; beyond it the oldest is dropped and counted."""
+    """Dead letters of one group in one shard; beyond it the oldest is dropped for good."""
     browse_messages_max: int = 1_000
     """Messages in one page of a browse."""
 

@@ -4,14 +4,15 @@ It holds no rule of its own but which rule applies; read ``DESIGN.md`` for the m
 does beside it (who gets which message) is ``delivery``, attached as ``shard.observer``.
 """
 
-from typing import ClassVar
+from collections.abc import Callable
+from typing import Any, ClassVar
 
 import msgspec
 
 from synaxis.effects import Attachment, Outcome, StoreOperation, refusal
 from synaxis.errors import InvalidArgument, Overloaded, SynaxisError
 from synaxis.ids import LogTime, Sequence, SessionId
-from synaxis.queues import forgetting, snapshot, steering, views
+from synaxis.queues import configuring, forgetting, snapshot, steering, views
 from synaxis.queues.commands import (
     Ack,
     ConfigureTopic,
@@ -37,11 +38,24 @@ from synaxis.queues.commands import (
 from synaxis.queues.limits import QueueLimits
 from synaxis.queues.publishing import publish
 from synaxis.queues.settling import acknowledge, expire, nack, reject
-from synaxis.queues.shard import Shard, Tally
-from synaxis.queues.topic import Topic
+from synaxis.queues.shard import Shard
 from synaxis.queues.validation import check_command
 
 __all__ = ["QueueMachine"]
+
+_STEERING: dict[type[msgspec.Struct], Callable[[Shard, Any], int]] = {
+    Leave: steering.leave,
+    Yield: steering.yield_partitions,
+    Revoke: steering.revoke,
+    Seek: steering.seek,
+    Redrive: steering.redrive,
+    PurgeDead: steering.purge_dead,
+    Purge: forgetting.purge,
+    DeleteGroup: steering.delete_group,
+    ConfigureTopic: configuring.configure,
+    RemoveTopic: configuring.remove,
+}
+"""Commands that are answered with a count."""
 
 
 class QueueMachine:
@@ -99,9 +113,6 @@ class QueueMachine:
             return self._apply_rare(session, command, now)
         except SynaxisError as error:
             return refusal(error)
-        finally:
-            if self.shard.segments.sparse() is not None:
-                forgetting.compact(self.shard)
 
     def _apply_rare(
         self, session: SessionId, command: msgspec.Struct, now: LogTime
@@ -117,70 +128,10 @@ class QueueMachine:
             case Join():
                 return steering.join(shard, command, session)
             case _:
-                return Finished(self._steer(command))
-
-    def _steer(self, command: msgspec.Struct) -> int:  # noqa: C901, PLR0911  # one line a command
-        shard = self.shard
-        match command:
-            case Leave():
-                return steering.leave(shard, command)
-            case Yield():
-                return steering.yield_partitions(shard, command)
-            case Revoke():
-                return steering.revoke(shard, command)
-            case Seek():
-                return steering.seek(shard, command)
-            case Redrive():
-                return steering.redrive(shard, command)
-            case PurgeDead():
-                return steering.purge_dead(shard, command)
-            case Purge():
-                return forgetting.purge(shard, command)
-            case DeleteGroup():
-                return steering.delete_group(shard, command)
-            case ConfigureTopic():
-                return self._configure(command)
-            case RemoveTopic():
-                return self._remove(command)
-            case _:
-                raise InvalidArgument(f"no queue command: {type(command).__name__}")
-
-    def _configure(self, command: ConfigureTopic) -> int:
-        record, shard = command.record, self.shard
-        known = shard.topics.get(record.name)
-        if known is not None and known.record.topic_id == record.topic_id:
-            if record.version <= known.record.version:
-                return 0
-            known.record = record
-        elif known is not None and known.record.topic_id > record.topic_id:
-            return 0
-        else:
-            if known is not None:
-                self._drop(known)
-            known = Topic(record, shard.number, shard.shards, shard.limits)
-            shard.topics[record.name] = known
-            shard.tallies[record.name] = Tally()
-        for partition in known.partitions.values():
-            shard.watch_age(known, partition)
-        shard.reclaim_all(known)
-        shard.observer.configured(known)
-        return 1
-
-    def _remove(self, command: RemoveTopic) -> int:
-        known = self.shard.topics.get(command.name)
-        if known is None or known.record.topic_id > command.topic_id:
-            return 0
-        self._drop(known)
-        return 1
-
-    def _drop(self, topic: Topic) -> None:
-        shard = self.shard
-        shard.observer.removed(topic)
-        del shard.topics[topic.record.name], shard.tallies[topic.record.name]
-        topic.groups.clear()
-        for partition in topic.partitions.values():
-            shard.mark_gone(topic, partition, 0, partition.next_offset - 1)
-            shard.index_bytes -= partition.accounted_bytes
+                steer = _STEERING.get(type(command))
+                if steer is None:
+                    raise InvalidArgument(f"no queue command: {type(command).__name__}")
+                return Finished(steer(shard, command))
 
     def end_session(self, session: SessionId, now: LogTime) -> None:
         """Remove the members that belong to the session."""
@@ -240,4 +191,4 @@ class QueueMachine:
                         live[batch.segment] = live.get(batch.segment, 0) + batch.length
         for number, segment in shard.segments.by_number.items():
             assert segment.live == live.get(number, 0), number
-        assert shard.segments.sparse() is None
+        shard.check_invariants()

@@ -28,7 +28,11 @@ class Observer(Protocol):
         ...
 
     def moved(self, topic: Topic, group: Group, progress: Progress) -> None:
-        """More became unfinished than can be told one by one: look at everything again."""
+        """EXCLUSIVE: a partition has another owner."""
+        ...
+
+    def rewound(self, topic: Topic, group: Group, progress: Progress) -> None:
+        """The group begins elsewhere, and no count of failures is what it was: look anew."""
         ...
 
     def joined(self, topic: Topic, group: Group, member: int) -> None:
@@ -75,6 +79,9 @@ class Unobserved:
         """See ``Observer``."""
 
     def moved(self, topic: Topic, group: Group, progress: Progress) -> None:
+        """See ``Observer``."""
+
+    def rewound(self, topic: Topic, group: Group, progress: Progress) -> None:
         """See ``Observer``."""
 
     def joined(self, topic: Topic, group: Group, member: int) -> None:

@@ -39,9 +39,11 @@ class Partition:
 
     __slots__ = (
         "accounted_bytes",
+        "aged",
         "gone",
         "ids",
         "index",
+        "kept_size",
         "key_bytes",
         "keys",
         "messages",
@@ -57,6 +59,9 @@ class Partition:
         self.next_offset = 0
         self.index = BatchIndex()
         self.gone = OffsetSet()
+        self.aged = 0
+        """Retention has let everything below go. What is stored of it nevertheless is a dead
+        letter, or was one: retention does not ask again, it stays until it is finished."""
         self.keys: dict[int, bytes] = {}
         """First offset of a keyed batch -> its column of key hashes."""
         self.key_bytes = 0
@@ -69,6 +74,8 @@ class Partition:
         """What the shard has counted of ``memory_bytes`` so far."""
         self.size = 0
         """Stored bytes."""
+        self.kept_size = 0
+        """Those of them that are below ``aged``."""
 
     @property
     def first_offset(self) -> int:
@@ -111,6 +118,12 @@ class Partition:
         column = self.keys.get(self.index.bounds(at)[0])
         return None if column is None else array("I", column)
 
+    def age(self, last: int) -> None:
+        """Note that retention lets everything up to ``last`` go."""
+        index = self.index
+        self.kept_size += sum(index.row(at).length for at in index.alive(self.aged, last))
+        self.aged = last + 1
+
     def forget(self, at: int) -> tuple[int, int]:
         """Forget a batch; returns the segment and the length that are free now."""
         batch = self.index.row(at)
@@ -122,13 +135,19 @@ class Partition:
                 self.specials.pop(offset, None)
         self.messages -= batch.messages
         self.size -= batch.length
+        if batch.first < self.aged:
+            self.kept_size -= batch.length
         return batch.segment, batch.length
 
-    def revive(self, offset: int) -> None:
-        """A dead letter is wanted again: what had ended its life is over."""
-        self.gone.remove(offset)
+    def expires_at(self, offset: int) -> LogTime:
+        """Return when the ttl of a message ends; 0: never, or its life is over already."""
         special = self.specials.get(offset)
-        if special is not None:
+        return LogTime(0) if special is None or offset in self.gone else special.expires_at
+
+    def revive(self, offset: int) -> None:
+        """A dead letter is wanted again: if its life was over, what ended it does not count."""
+        special = self.specials.get(offset)
+        if self.gone.remove(offset) and special is not None:
             self.specials[offset] = Special(LogTime(0), special.priority, LogTime(0))
 
     def check_invariants(self) -> None:
@@ -136,6 +155,9 @@ class Partition:
         rows = [at for at in self.index.rows if self.index.is_alive(at)]
         assert self.messages == sum(self.index.row(at).messages for at in rows)
         assert self.size == sum(self.index.row(at).length for at in rows)
+        kept = [at for at in rows if self.index.bounds(at)[0] < self.aged]
+        assert self.kept_size == sum(self.index.row(at).length for at in kept)
+        assert all(self.index.bounds(at)[1] < self.aged for at in kept)
         ends = [self.index.bounds(at) for at in self.index.rows]
         assert all(one[1] < other[0] for one, other in pairwise(ends))
         assert not ends or ends[-1][1] < self.next_offset

@@ -7,6 +7,8 @@ this: they are the leader's (``delivery``).
 Invariants: ``failures`` are unfinished, ``dead`` are finished.
 """
 
+from collections.abc import Iterator
+
 import msgspec
 
 from synaxis.ids import LogTime
@@ -77,11 +79,16 @@ class Progress:
         del self.dead[offset]
         self.done.remove(offset)
 
+    def dead_letters(self) -> Iterator[tuple[LogTime, int, int, str]]:
+        """Yield (when it died, partition, offset, reason) in the order of dying."""
+        for offset, letter in self.dead.items():
+            yield letter.dead_at, self.partition, offset, letter.reason
+
     def restart(self, done: OffsetSet) -> None:
         """Begin elsewhere; dead letters stay, and stay finished."""
         self.done = done
         self.failures = {}
-        for offset in self.dead:
+        for offset in sorted(self.dead):
             done.add(offset, offset)
 
     def check_invariants(self, end: int) -> None:
@@ -90,3 +97,5 @@ class Progress:
         assert not self.done.ends or self.done.ends[-1] < end
         assert not any(offset in self.done for offset in self.failures)
         assert all(offset in self.done for offset in self.dead)
+        died = [letter.dead_at for letter in self.dead.values()]
+        assert died == sorted(died)

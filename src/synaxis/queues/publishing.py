@@ -1,9 +1,8 @@
 """What a publish does: refuse, recognise, store."""
 
 from array import array
-from heapq import heappush
 
-from synaxis.errors import Overloaded
+from synaxis.errors import LimitExceeded, Overloaded
 from synaxis.ids import LogTime
 from synaxis.queues.batch_index import Batch
 from synaxis.queues.commands import Publish, Published, RecordBatch
@@ -26,6 +25,7 @@ def publish(shard: Shard, command: Publish, now: LogTime) -> Published:
     Raises:
         NotFound: no such topic or partition.
         Overloaded: a limit of storage is reached; nothing was stored.
+        LimitExceeded: the batch would not fit into an empty partition.
         OutcomeUnknown: the batch is older than what is remembered of its producer.
     """
     topic = shard.topic(command.topic)
@@ -39,6 +39,7 @@ def publish(shard: Shard, command: Publish, now: LogTime) -> Published:
     reply = Published(partition.next_offset, False, known)
     if batch.count:
         _check_room(shard, topic, partition, batch)
+        _note_ids(topic, partition, batch, now)
         _store(shard, topic, partition, batch, now)
     tally.published += batch.count
     tally.duplicates += len(known)
@@ -56,15 +57,27 @@ def _without_known(
     window = topic.record.config.dedup_window_ms
     known: list[tuple[int, int]] = []
     kept: list[int] = []
+    fresh: dict[str, int] = {}
     for position, message_id in enumerate(batch.message_ids):
-        offset = partition.ids.find(message_id, now, window) if message_id else None
+        offset = None
+        if message_id:
+            offset = fresh.get(message_id)
+            if offset is None:
+                offset = partition.ids.find(message_id, now, window)
         if offset is not None:
             known.append((position, offset))
             continue
-        if message_id:
-            partition.ids.note(message_id, partition.next_offset + len(kept), now, window)
+        if message_id and window:
+            fresh[message_id] = partition.next_offset + len(kept)
         kept.append(position)
     return tuple(known), _only(batch, kept) if known else batch
+
+
+def _note_ids(topic: Topic, partition: Partition, batch: RecordBatch, now: LogTime) -> None:
+    window = topic.record.config.dedup_window_ms
+    for position, message_id in enumerate(batch.message_ids):
+        if message_id:
+            partition.ids.note(message_id, partition.next_offset + position, now, window)
 
 
 def _only(batch: RecordBatch, kept: list[int]) -> RecordBatch:
@@ -88,6 +101,12 @@ def _check_room(shard: Shard, topic: Topic, partition: Partition, batch: RecordB
     limits, size = shard.limits, len(batch.body)
     config = topic.record.config
     maximum = config.partition_bytes_max
+    if maximum and size > maximum:
+        raise LimitExceeded(
+            f"a batch of {size} bytes does not fit into a partition of {maximum}",
+            limit="partition_bytes_max",
+            maximum=maximum,
+        )
     if maximum and config.retention is Retention.WORK and partition.size + size > maximum:
         raise _full("partition_bytes_max", maximum, "messages must be consumed or purged first")
     if shard.segments.stored_bytes + size > limits.shard_bytes_max:
@@ -108,16 +127,13 @@ def _store(
     first, count = partition.next_offset, batch.count
     unit, checksum = encode_unit(batch.sizes, batch.body)
     segment, position = shard.segments.append(unit, checksum)
-    was_empty = not partition.messages
     partition.index.append(Batch(first, count, segment, position, len(unit), now, checksum))
     partition.next_offset = first + count
     partition.messages += count
     partition.size += len(unit)
-    mortal = partition.note_columns(first, batch, now)
-    for offset in mortal:
-        expires_at = partition.specials[offset].expires_at
-        heappush(shard.expiries, (expires_at, topic.record.name, partition.number, offset))
-    if was_empty:
+    for offset in partition.note_columns(first, batch, now):
+        shard.watch_expiry(partition.specials[offset].expires_at, topic, partition, offset)
+    if (topic.record.name, partition.number) not in shard.planned:
         shard.watch_age(topic, partition)
     shard.observer.published(topic, partition, first, first + count - 1)
     maximum = topic.record.config.partition_bytes_max
@@ -126,14 +142,18 @@ def _store(
 
 
 def _keep_within(shard: Shard, topic: Topic, partition: Partition, maximum: int) -> None:
-    """Let the oldest batches go until the partition fits; the newest stays in any case."""
+    """Let the oldest batches go until the partition fits; the newest stays in any case.
+
+    What dead letters keep does not count: it would crowd out everything that is alive.
+    """
     index = partition.index
-    excess = partition.size - maximum
+    excess = partition.size - partition.kept_size - maximum
     end = -1
-    for at in index.rows:
-        if excess <= 0 or at == index.rows[-1]:
+    for at in index.alive(partition.aged, partition.next_offset):
+        last = index.bounds(at)[1]
+        if excess <= 0 or last == partition.next_offset - 1:
             break
-        if index.is_alive(at):
-            excess -= index.row(at).length
-            end = index.bounds(at)[1]
-    shard.mark_gone(topic, partition, partition.first_offset, end)
+        excess -= index.row(at).length
+        end = last
+    if end >= 0:
+        shard.let_go(topic, partition, end)

@@ -31,12 +31,21 @@ class SavedSegment(msgspec.Struct, array_like=True):
 class Segments:
     """All segments of a shard, in order of number; the last one is active."""
 
-    __slots__ = ("_bytes_max", "_live_percent_min", "_operations", "by_number", "stored_bytes")
+    __slots__ = (
+        "_bytes_max",
+        "_live_percent_min",
+        "_operations",
+        "_sparse",
+        "by_number",
+        "stored_bytes",
+    )
 
     def __init__(self, bytes_max: int, live_percent_min: int) -> None:
         self._bytes_max = bytes_max
         self._live_percent_min = live_percent_min
         self._operations: list[StoreOperation] = []
+        self._sparse: set[int] = set()
+        """Sealed segments of which too little is needed."""
         self.by_number: dict[int, SavedSegment] = {1: SavedSegment(1)}
         self.stored_bytes = 0
         """Live bytes of all segments."""
@@ -63,7 +72,7 @@ class Segments:
         if active.length and active.length + length > self._bytes_max:
             full = active
             active = self.by_number[full.number + 1] = SavedSegment(full.number + 1)
-            self._drop_if_idle(full)
+            self._look_at_sealed(full)
         position = active.length
         active.length += length
         active.live += length
@@ -78,21 +87,20 @@ class Segments:
         self.stored_bytes -= length
         assert segment.live >= 0, number
         if segment is not self.active:
-            self._drop_if_idle(segment)
+            self._look_at_sealed(segment)
 
-    def _drop_if_idle(self, segment: SavedSegment) -> None:
+    def _look_at_sealed(self, segment: SavedSegment) -> None:
+        number = segment.number
         if segment.live == 0:
-            del self.by_number[segment.number]
-            self._operations.append(StoreDrop(segment.number))
+            del self.by_number[number]
+            self._sparse.discard(number)
+            self._operations.append(StoreDrop(number))
+        elif segment.live * 100 < segment.length * self._live_percent_min:
+            self._sparse.add(number)
 
     def sparse(self) -> int | None:
         """Return the oldest sealed segment of which too little is needed."""
-        percent = self._live_percent_min
-        active = self.active
-        for segment in self.by_number.values():
-            if segment is not active and segment.live * 100 < segment.length * percent:
-                return segment.number
-        return None
+        return min(self._sparse, default=None)
 
     def take_operations(self) -> list[StoreOperation]:
         """Drain what the store must do."""
@@ -116,3 +124,6 @@ class Segments:
         self.by_number = {each.number: each for each in saved}
         self.stored_bytes = sum(each.live for each in saved)
         self._operations = []
+        self._sparse = set()
+        for each in saved[:-1]:
+            self._look_at_sealed(each)

@@ -26,25 +26,65 @@ def acknowledge(shard: Shard, command: Ack) -> Settled:
         ConsumerFenced: an ordered group does not know the member.
     """
     topic, group = _consumer(shard, command, strict=False)
-    tally = shard.tallies[command.topic]
-    done, stale = 0, []
+    _check_partitions(topic, command.parts)
+    is_ordered = group.mode is not GroupMode.SHARED
+    done, stale = 0, _Stale()
     for part in command.parts:
-        partition = topic.partition(part.partition)
+        if is_ordered and _not_owned(group, command.member, part):
+            stale.add(part, part.first, part.last)
+            continue
         progress = group.progress[part.partition]
-        last = min(part.last, partition.next_offset - 1)
-        if group.mode is not GroupMode.SHARED:
-            refused = _not_owned(group, command.member, part) or _overtaken(progress, part)
-            if refused:
-                stale.append(part)
-                continue
-        fresh = progress.finish(part.first, last)
-        if fresh:
-            done += fresh
-            shard.observer.finished(topic, group, progress, part.first, last)
-            shard.reclaim(topic, partition, part.first, last)
+        ranges = [(part.first, part.last)]
+        if is_ordered and (progress.failures or part.failures):
+            ranges = _split(progress, part, stale)
+        for first, last in ranges:
+            done += _finish(shard, topic, group, progress, first, last)
     group.acked += done
-    tally.acked += done
-    return Settled(done, tuple(stale))
+    shard.tallies[command.topic].acked += done
+    return Settled(done, stale.parts())
+
+
+def _finish(
+    shard: Shard, topic: Topic, group: Group, progress: Progress, first: int, last: int
+) -> int:
+    partition = topic.partitions[progress.partition]
+    last = min(last, partition.next_offset - 1)
+    fresh = progress.finish(first, last)
+    if fresh:
+        shard.observer.finished(topic, group, progress, first, last)
+        shard.reclaim(topic, partition, first, last)
+    return fresh
+
+
+def _split(progress: Progress, part: Part, stale: "_Stale") -> list[tuple[int, int]]:
+    """Return the ranges of a part that no other delivery has overtaken; the rest is stale."""
+    ranges: list[tuple[int, int]] = []
+    for offset in range(part.first, part.last + 1):
+        if offset not in progress.done and progress.failed(offset) != part.failures:
+            stale.add(part, offset, offset)
+        elif ranges and ranges[-1][1] == offset - 1:
+            ranges[-1] = (ranges[-1][0], offset)
+        else:
+            ranges.append((offset, offset))
+    return ranges
+
+
+class _Stale:
+    """What is refused, neighbours together."""
+
+    def __init__(self) -> None:
+        self._parts: list[list[int]] = []
+
+    def add(self, part: Part, first: int, last: int) -> None:
+        number, failures = part.partition, part.failures
+        known = self._parts[-1] if self._parts else None
+        if known is not None and known == [number, known[1], first - 1, failures]:
+            known[2] = last
+        else:
+            self._parts.append([number, first, last, failures])
+
+    def parts(self) -> tuple[Part, ...]:
+        return tuple(Part(*each) for each in self._parts)
 
 
 def nack(shard: Shard, command: Nack, now: LogTime) -> Settled:
@@ -93,21 +133,15 @@ def _consumer(shard: Shard, command: Ack | Nack | Reject, *, strict: bool) -> tu
     return topic, group
 
 
+def _check_partitions(topic: Topic, parts: tuple[Part, ...]) -> None:
+    """Refuse a command as a whole before any of it is done."""
+    for part in parts:
+        topic.partition(part.partition)
+
+
 def _not_owned(group: Group, member: int, part: Part) -> bool:
     ownership = group.owners.get(part.partition)
     return ownership is not None and ownership.owner != member
-
-
-def _overtaken(progress: Progress, part: Part) -> bool:
-    """Return whether an unfinished message of the part is in another delivery by now."""
-    failures = progress.failures
-    if not failures:
-        return part.failures != 0 and not progress.done.covers(part.first, part.last)
-    return any(
-        progress.failed(offset) != part.failures
-        for offset in range(part.first, part.last + 1)
-        if offset not in progress.done
-    )
 
 
 class _Failing:
@@ -121,19 +155,20 @@ class _Failing:
         self.error = error
 
     def fail(self, member: int, parts: tuple[Part, ...], reason: str, delay_ms: int) -> Settled:
-        done, stale = 0, []
+        _check_partitions(self.topic, parts)
+        done, stale = 0, _Stale()
         for part in parts:
-            progress = self.group.progress[self.topic.partition(part.partition).number]
+            progress = self.group.progress[part.partition]
             if member and _not_owned(self.group, member, part):
-                stale.append(part)
+                stale.add(part, part.first, part.last)
                 continue
             for offset in range(part.first, part.last + 1):
                 if self._is_current(progress, offset, part.failures):
                     self._fail_one(progress, offset, reason, delay_ms)
                     done += 1
                 else:
-                    stale.append(Part(part.partition, offset, offset, part.failures))
-        return Settled(done, tuple(stale))
+                    stale.add(part, offset, offset)
+        return Settled(done, stale.parts())
 
     def _is_current(self, progress: Progress, offset: int, failures: int) -> bool:
         end = self.topic.partitions[progress.partition].next_offset

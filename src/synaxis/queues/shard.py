@@ -14,6 +14,9 @@ from synaxis.queues.topic import Topic
 
 __all__ = ["Shard", "Tally"]
 
+_EXPIRIES_SLACK = 1_024
+"""Entries beyond twice the messages that can still expire before the plan is cleaned."""
+
 
 class Tally(msgspec.Struct, array_like=True):
     """What happened to the messages of a topic in this shard, since it was created."""
@@ -25,6 +28,8 @@ class Tally(msgspec.Struct, array_like=True):
     """Failures that led to another delivery."""
     dead_lettered: int = 0
     expired: int = 0
+    """Not finished when their ttl was over, once for each group (once without any); those that
+    became dead letters count there."""
 
 
 class Shard:
@@ -41,9 +46,11 @@ class Shard:
         self.observer: Observer = Unobserved()
         self.expiries: list[tuple[LogTime, str, int, int]] = []
         """Heap of (when, topic, partition, offset). An entry may be out of date."""
+        self._expiries_max = _EXPIRIES_SLACK
         self.ages: list[tuple[LogTime, str, int]] = []
-        """Heap of (when, topic, partition): the oldest batch may be too old then. At most one
-        entry per partition is needed; one too many does no harm."""
+        """Heap of (when, topic, partition): the oldest batch may be too old then. An entry counts
+        if ``planned`` says the same."""
+        self.planned: dict[tuple[str, int], LogTime] = {}
 
     def topic(self, name: str) -> Topic:
         """Return a topic.
@@ -89,25 +96,73 @@ class Shard:
                 self.observer.finished(topic, group, progress, first, last)
         self.reclaim(topic, partition, first, last)
 
+    def watch_expiry(self, at: LogTime, topic: Topic, partition: Partition, offset: int) -> None:
+        """Plan when a message will expire."""
+        heappush(self.expiries, (at, topic.record.name, partition.number, offset))
+        if len(self.expiries) > self._expiries_max:
+            # Most were consumed long before their time.
+            self.expiries = [
+                (at, name, number, offset)
+                for at, name, number, offset in self.expiries
+                if name in self.topics and self.topics[name].expires_at(number, offset) == at
+            ]
+            heapify(self.expiries)
+            self._expiries_max = 2 * len(self.expiries) + _EXPIRIES_SLACK
+
     def watch_age(self, topic: Topic, partition: Partition) -> None:
-        """Plan when the oldest batch of a partition will be too old."""
-        age_ms = topic.record.config.retention_ms
-        oldest = partition.index.oldest_at()
-        if age_ms and oldest is not None:
-            due = LogTime(oldest + age_ms)
-            heappush(self.ages, (due, topic.record.name, partition.number))
+        """Plan when the oldest batch that retention has not let go yet will be too old."""
+        age_ms, index = topic.record.config.retention_ms, partition.index
+        row = index.find(partition.aged)
+        if not age_ms or row not in index.rows:
+            return
+        key, due = (topic.record.name, partition.number), LogTime(index.published_at(row) + age_ms)
+        if due < self.planned.get(key, due + 1):
+            self.planned[key] = due
+            heappush(self.ages, (due, *key))
+
+    def let_go(self, topic: Topic, partition: Partition, last: int) -> None:
+        """Retention ends the life of everything up to ``last``, the end of a batch."""
+        first = partition.aged
+        partition.age(last)
+        self.mark_gone(topic, partition, first, last)
 
     def rebuild(self) -> None:
         """Derive after a restore what no snapshot holds."""
         self.index_bytes = 0
         self.ages = []
+        self.planned = {}
         self.expiries = []
         for name, topic in self.topics.items():
             for number, partition in topic.partitions.items():
                 partition.accounted_bytes = 0
                 self.account(partition)
                 self.watch_age(topic, partition)
-                for offset, special in partition.specials.items():
-                    if special.expires_at:
-                        self.expiries.append((special.expires_at, name, number, offset))
+                for offset in partition.specials:
+                    expires_at = partition.expires_at(offset)
+                    if expires_at:
+                        self.expiries.append((expires_at, name, number, offset))
         heapify(self.expiries)
+        self._expiries_max = 2 * len(self.expiries) + _EXPIRIES_SLACK
+
+    def check_invariants(self) -> None:
+        """Assert what must always hold of counts and plans."""
+        assert self.tallies.keys() == self.topics.keys()
+        partitions = {
+            (name, number): (topic, partition)
+            for name, topic in self.topics.items()
+            for number, partition in topic.partitions.items()
+        }
+        assert self.index_bytes == sum(each.accounted_bytes for _, each in partitions.values())
+        assert self.segments.stored_bytes == sum(each.size for _, each in partitions.values())
+        assert self.planned.keys() <= partitions.keys()
+        plans = set(self.ages)
+        assert all((due, *key) in plans for key, due in self.planned.items())
+        expiries = set(self.expiries)
+        for (name, number), (topic, partition) in partitions.items():
+            row, age_ms = partition.index.find(partition.aged), topic.record.config.retention_ms
+            if age_ms and row in partition.index.rows:
+                due = partition.index.published_at(row) + age_ms
+                assert self.planned[name, number] <= due, "too old, and nobody will look"
+            for offset in partition.specials:
+                expires_at = partition.expires_at(offset)
+                assert not expires_at or (expires_at, name, number, offset) in expiries

@@ -27,6 +27,7 @@ class _SavedPartition(msgspec.Struct, array_like=True):
     next_offset: int
     gone_floor: int
     gone: _Ranges
+    aged: int
     index: tuple[bytes, ...]
     keys: list[tuple[int, bytes]]
     specials: list[tuple[int, Special]]
@@ -90,11 +91,12 @@ def _save_partition(partition: Partition) -> _SavedPartition:
         partition.next_offset,
         partition.gone.floor,
         partition.gone.ranges(),
+        partition.aged,
         partition.index.save(),
         sorted(partition.keys.items()),
         sorted(partition.specials.items()),
         partition.producers.save(),
-        list(partition.ids.save()),
+        partition.ids.save(),
     )
 
 
@@ -142,6 +144,7 @@ def restore(shard: Shard, data: bytes) -> None:
 def _load_partition(partition: Partition, saved: _SavedPartition) -> None:
     partition.next_offset = saved.next_offset
     partition.gone = OffsetSet(saved.gone_floor, saved.gone)
+    partition.aged = saved.aged
     partition.index.load(saved.index)
     partition.keys = dict(saved.keys)
     partition.key_bytes = sum(len(column) for column in partition.keys.values())
@@ -151,6 +154,7 @@ def _load_partition(partition: Partition, saved: _SavedPartition) -> None:
     alive = [partition.index.row(at) for at in partition.index.rows if partition.index.is_alive(at)]
     partition.messages = sum(batch.messages for batch in alive)
     partition.size = sum(batch.length for batch in alive)
+    partition.kept_size = sum(batch.length for batch in alive if batch.first < saved.aged)
 
 
 def _load_group(saved: _SavedGroup, rank: int) -> Group:

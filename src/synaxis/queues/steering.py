@@ -1,5 +1,9 @@
 """What operators and members do to groups: join, leave, yield, seek, redrive, purge, delete."""
 
+from heapq import merge
+from itertools import islice
+from operator import itemgetter
+
 from synaxis.errors import InvalidArgument, LimitExceeded
 from synaxis.ids import SessionId
 from synaxis.queues.commands import (
@@ -44,7 +48,10 @@ def join(shard: Shard, command: Join, session: SessionId) -> Joined:
     """
     topic = shard.topic(command.topic)
     config = topic.record.config
+    is_new = command.group not in topic.groups
     group = topic.group_for(command.group, command.mode, from_end=command.from_end)
+    if is_new:
+        shard.reclaim_all(topic)  # a first group that begins at the end needs nothing of it
     visibility = config.visibility_ms if command.visibility_ms == ABSENT else command.visibility_ms
     member = Member(command.member, session, command.name, visibility, command.auto_extend)
     known = group.members.get(command.member)
@@ -146,7 +153,7 @@ def seek(shard: Shard, command: Seek) -> int:
             done.add(0, start - 1)
         progress.restart(done)
         unfinished += progress.done.count_missing(partition.next_offset)
-        shard.observer.moved(topic, group, progress)
+        shard.observer.rewound(topic, group, progress)
         shard.reclaim(topic, partition, 0, partition.next_offset)
     return unfinished
 
@@ -194,16 +201,18 @@ def _dead(
     topic = shard.topic(command.topic)
     group = topic.group(command.group)
     wanted = frozenset(command.offsets)
-    found = [
-        (letter.dead_at, partition.number, offset)
-        for partition in topic.chosen(command.partition)
-        for offset, letter in group.progress[partition.number].dead.items()
-        if (not wanted or offset in wanted) and command.reason in ("", letter.reason)
-    ]
-    found.sort()
-    if command.limit != ABSENT:
-        del found[command.limit :]
-    return topic, group, [(group.progress[number], offset) for _, number, offset in found]
+    # Each partition's are in the order of dying already.
+    letters = merge(
+        *(group.progress[each.number].dead_letters() for each in topic.chosen(command.partition)),
+        key=itemgetter(0),
+    )
+    found = (
+        (group.progress[number], offset)
+        for _, number, offset, reason in letters
+        if (not wanted or offset in wanted) and command.reason in ("", reason)
+    )
+    limit = None if command.limit == ABSENT else command.limit
+    return topic, group, list(islice(found, limit))
 
 
 def delete_group(shard: Shard, command: DeleteGroup) -> int:

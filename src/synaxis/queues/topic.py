@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from synaxis.errors import InvalidArgument, LimitExceeded, NotFound
+from synaxis.ids import LogTime
 from synaxis.queues.commands import ABSENT, GroupMode
 from synaxis.queues.group import Group, Ownership
 from synaxis.queues.limits import QueueLimits
@@ -52,6 +53,11 @@ class Topic:
         """Return one partition, or with ABSENT all of this shard."""
         return self.partitions.values() if number == ABSENT else (self.partition(number),)
 
+    def expires_at(self, number: int, offset: int) -> LogTime:
+        """Return ``Partition.expires_at``; 0 as well if there is no such partition here."""
+        partition = self.partitions.get(number)
+        return LogTime(0) if partition is None else partition.expires_at(offset)
+
     def group(self, name: str) -> Group:
         """Return a group.
 
@@ -98,18 +104,20 @@ class Topic:
 
     def is_needed(self, partition: Partition, first: int, last: int) -> bool:
         """Return whether somebody may still want messages of this range (of one batch)."""
+        number = partition.number
+        if not partition.gone.covers(first, last):
+            is_log = self.record.config.retention is Retention.LOG
+            if last >= partition.aged and (is_log or not self.groups):
+                return True
+            # Redriven after retention had let them go, messages of a log wait for groups only.
+            for group in self.groups.values():
+                if not group.progress[number].done.covers(first, last):
+                    return True
         for group in self.groups.values():
-            dead = group.progress[partition.number].dead
+            dead = group.progress[number].dead
             if dead and any(offset in dead for offset in range(first, last + 1)):
                 return True
-        if partition.gone.covers(first, last):
-            return False
-        if self.record.config.retention is Retention.LOG or not self.groups:
-            return True
-        return not all(
-            group.progress[partition.number].done.covers(first, last)
-            for group in self.groups.values()
-        )
+        return False
 
     def check_invariants(self) -> None:
         """Assert what must always hold."""

@@ -1,5 +1,7 @@
 """Answers to questions about a shard. Nothing is changed here."""
 
+from heapq import nsmallest
+
 import msgspec
 
 from synaxis.errors import InvalidArgument
@@ -25,7 +27,10 @@ from synaxis.queues.slices import slices_of
 from synaxis.queues.topic import Topic
 from synaxis.queues.validation import check_question
 
-__all__ = ["answer", "oldest_age_ms", "topic_info"]
+__all__ = ["PAGE_BYTES_MAX", "answer", "oldest_age_ms", "topic_info"]
+
+PAGE_BYTES_MAX = 1024 * 1024
+"""Bytes of one page of a browse; at least one message is in it."""
 
 
 def answer(shard: Shard, question: msgspec.Struct, now: LogTime) -> msgspec.Struct:
@@ -112,29 +117,32 @@ def oldest_age_ms(partition: Partition, progress: Progress, now: LogTime) -> int
 
 def _browse(shard: Shard, question: Browse) -> Page:
     partition = shard.topic(question.topic).partition(question.partition)
-    left, ranges, following = question.limit, [], ABSENT
+    left, room, following = question.limit, PAGE_BYTES_MAX, ABSENT
+    ranges: list[tuple[int, int]] = []
     for at in partition.index.alive(question.offset, partition.next_offset):
-        first, last = partition.index.bounds(at)
-        first = max(first, question.offset)
-        if left == 0:
-            following = first
+        batch = partition.index.row(at)
+        first = max(batch.first, question.offset)
+        each = -(-batch.length // batch.messages)
+        count = min(left, max(room // each, 0 if ranges else 1), batch.last - first + 1)
+        if count > 0:
+            ranges.append((first, first + count - 1))
+        if first + count <= batch.last:
+            following = first + max(count, 0)
             break
-        end = min(last, first + left - 1)
-        ranges.append((first, end))
-        left -= end - first + 1
-        if end < last:
-            following = end + 1
-            break
-    return Page(tuple(slices_of(partition, ranges, None)), (), following)
+        left -= count
+        room -= count * each
+    return Page(tuple(slices_of(partition, ranges)), (), following)
 
 
 def _browse_dead(shard: Shard, question: BrowseDead) -> Page:
     topic = shard.topic(question.topic)
     partition = topic.partition(question.partition)
     letters = topic.group(question.group).progress[partition.number].dead
-    offsets = sorted(offset for offset in letters if offset >= question.offset)
-    following = offsets[question.limit] if len(offsets) > question.limit else ABSENT
-    del offsets[question.limit :]
+    later = (offset for offset in letters if offset >= question.offset)
+    offsets = nsmallest(question.limit + 1, later)
+    shown = _within(partition, offsets[: question.limit])
+    following = offsets[len(shown)] if len(offsets) > len(shown) else ABSENT
+    offsets = shown
     dead = tuple(
         DeadLetter(
             partition.number,
@@ -147,5 +155,16 @@ def _browse_dead(shard: Shard, question: BrowseDead) -> Page:
         )
         for offset in offsets
     )
-    slices = slices_of(partition, [(offset, offset) for offset in offsets], None)
+    slices = slices_of(partition, [(offset, offset) for offset in offsets])
     return Page(tuple(slices), dead, following)
+
+
+def _within(partition: Partition, offsets: list[int]) -> list[int]:
+    """Return the first of these messages, as many as a page has room for."""
+    room = PAGE_BYTES_MAX
+    for position, offset in enumerate(offsets):
+        batch = partition.index.row(partition.index.find(offset))
+        room -= -(-batch.length // batch.messages)
+        if room < 0 < position:
+            return offsets[:position]
+    return offsets

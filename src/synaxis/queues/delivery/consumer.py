@@ -8,7 +8,7 @@ __all__ = ["Consumer", "Lease"]
 class Consumer:
     """See the module. Times are milliseconds of log time without the leader's own stalls."""
 
-    __slots__ = ("armed", "credit", "handle", "heard", "held", "held_bytes", "member", "told")
+    __slots__ = ("armed_at", "credit", "handle", "heard", "held", "held_bytes", "member", "told")
 
     def __init__(self, member: Member, heard: int) -> None:
         self.member = member
@@ -17,10 +17,10 @@ class Consumer:
         self.credit = 0
         self.held = 0
         """Messages in flight."""
-        self.held_bytes = 0.0
+        self.held_bytes = 0
         self.heard = heard
-        self.armed = False
-        """Whether an alarm watches over its silence."""
+        self.armed_at: int | None = None
+        """When its leases will be looked at."""
         self.told: tuple[tuple[int, ...], tuple[int, ...]] | None = None
         """EXCLUSIVE: the assignment that it was told last."""
 
@@ -35,7 +35,7 @@ class Lease:
 
     __slots__ = ("bytes_each", "consumer", "deadline", "ending")
 
-    def __init__(self, consumer: Consumer, deadline: int, bytes_each: float) -> None:
+    def __init__(self, consumer: Consumer, deadline: int, bytes_each: int) -> None:
         self.consumer = consumer
         self.deadline = deadline
         """When it ends by itself; 0: it lives for as long as its consumer is heard."""
@@ -49,10 +49,9 @@ class Lease:
         ending.ending = True
         return ending
 
-    def is_over(self, live: int) -> bool:
-        """Return whether it has ended at ``live``."""
-        if self.deadline > live:
-            return False
-        if self.deadline == 0 or self.consumer.member.auto_extend:
-            return self.consumer.silent_at <= live
-        return True
+    @property
+    def over_at(self) -> int:
+        """When it will be over, unless its consumer is heard or extends it before."""
+        if self.deadline and not self.consumer.member.auto_extend:
+            return self.deadline
+        return max(self.deadline, self.consumer.silent_at)

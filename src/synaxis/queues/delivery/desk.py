@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["Alarm", "Desk"]
 
 Alarm = Flow | tuple[Flow, Consumer] | tuple[Flow, int, int]
-"""What to look at: a flow's messages; a consumer's leases; whether a partition (with the epoch of
-its ownership) was yielded."""
+"""What to look at: a flow's messages; a consumer's leases; whether a partition was yielded by the
+time that was set for it."""
 
 
 class Desk:
@@ -41,6 +41,9 @@ class Desk:
         """Flows in which something may be deliverable."""
         self._stalled_ms = 0
         self._alarms: list[tuple[int, int, Alarm]] = []
+        """Heap by log time."""
+        self._live_alarms: list[tuple[int, int, Alarm]] = []
+        """Heap by live time."""
         self._serial = count()
 
     def clear(self) -> None:
@@ -51,6 +54,7 @@ class Desk:
         self.commands = []
         self.dirty.clear()
         self._alarms = []
+        self._live_alarms = []
 
     # --- time -------------------------------------------------------------------------------
 
@@ -75,19 +79,24 @@ class Desk:
         heappush(self._alarms, (at, next(self._serial), what))
 
     def alarm_live(self, at: int, what: Alarm) -> None:
-        """Look at something at live time ``at``; a stall meanwhile makes the look come early."""
-        self.alarm(at + self._stalled_ms, what)
+        """Look at something at live time ``at``."""
+        heappush(self._live_alarms, (at, next(self._serial), what))
 
     def pop_due(self) -> Alarm | None:
         """Return the next alarm that is due."""
         if self._alarms and self._alarms[0][0] <= self.now:
             return heappop(self._alarms)[2]
+        if self._live_alarms and self._live_alarms[0][0] <= self.live:
+            return heappop(self._live_alarms)[2]
         return None
 
     @property
     def next_alarm(self) -> LogTime | None:
         """When the next alarm is due."""
-        return LogTime(self._alarms[0][0]) if self._alarms else None
+        due = [self._alarms[0][0]] if self._alarms else []
+        if self._live_alarms:
+            due.append(self._live_alarms[0][0] + self._stalled_ms)
+        return LogTime(min(due)) if due else None
 
     # --- flows ------------------------------------------------------------------------------
 
@@ -122,3 +131,34 @@ class Desk:
         if not flow.dirty:
             flow.dirty = True
             self.dirty.append(flow)
+
+    # --- checking ---------------------------------------------------------------------------
+
+    def check_invariants(self) -> None:
+        """Assert that nothing waits for a look that nobody will take."""
+        pending = [(at, what) for at, _, what in self._alarms]
+        pending_live = [(at, what) for at, _, what in self._live_alarms]
+        for flow in self.flows.values():
+            assert flow.dirty == (flow in self.dirty)
+            for lane in flow.lanes.values():
+                at = lane.next_look
+                assert at is None or any(t <= at and what is flow for t, what in pending)
+            for consumer in flow.consumers.values():
+                session = consumer.member.session
+                assert (flow, consumer) in self.by_session[session]
+                ends = [
+                    lease.over_at
+                    for lane in flow.lanes.values()
+                    for lease in lane.inflight.values()
+                    if lease.consumer is consumer and not lease.ending
+                ]
+                if ends:
+                    assert consumer.armed_at is not None
+                    assert consumer.armed_at <= max(min(ends), self.live + self.limits.stall_ms)
+                    assert (consumer.armed_at, (flow, consumer)) in pending_live
+            for partition, ownership in flow.group.owners.items():
+                if ownership.owner != ownership.target and partition in flow.yielding:
+                    due = flow.yielding[partition]
+                    assert (due, (flow, partition, due)) in pending_live
+        known = [each for listed in self.by_session.values() for each in listed]
+        assert len(known) == sum(len(flow.consumers) for flow in self.flows.values())

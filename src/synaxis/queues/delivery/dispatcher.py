@@ -44,7 +44,8 @@ class Dispatcher:
         self._leases = Leases(self._desk)
         self.delivered = 0
         """Messages handed out since the process began, for metrics."""
-        machine.shard.observer = Listener(self._desk, self._leases)
+        self._listener = Listener(self._desk, self._leases)
+        machine.shard.observer = self._listener
 
     def begin(self, now: LogTime) -> None:
         """Lead from now on."""
@@ -53,7 +54,7 @@ class Dispatcher:
         desk.restart_clock(now)
         for topic in self._machine.shard.topics.values():
             for group in topic.groups.values():
-                desk.open_flow(topic, group, recovering=True)
+                self._listener.tell(desk.open_flow(topic, group, recovering=True))
 
     def end(self) -> None:
         """Lead no longer: every stream ends, everything acquired is forgotten."""
@@ -110,10 +111,11 @@ class Dispatcher:
 
     def _release(self, flow: Flow, consumer: Consumer, parts: tuple[Part, ...]) -> None:
         for part in parts:
-            lane = flow.lanes.get(part.partition)
-            if lane is None:
+            if part.partition not in flow.lanes:
                 raise InvalidArgument(f"partition {part.partition} is not in this shard")
-            lane.release(range(part.first, part.last + 1), consumer, self._desk.now)
+        for part in parts:
+            offsets = range(part.first, part.last + 1)
+            flow.lanes[part.partition].release(offsets, consumer, self._desk.now)
 
     def disconnected(self, handle: object) -> None:
         """Whoever attached with ``handle`` cannot be reached any more; it may come back."""
@@ -140,13 +142,15 @@ class Dispatcher:
             else:
                 self._insist(*alarm)
 
-    def _insist(self, flow: Flow, partition: int, epoch: int) -> None:
-        """Take a partition from an owner that had to yield it."""
-        ownership = flow.group.owners.get(partition)
-        if ownership is None or ownership.epoch != epoch or ownership.owner == ownership.target:
+    def _insist(self, flow: Flow, partition: int, at: int) -> None:
+        """Take a partition from an owner that had to yield it by now."""
+        if flow.yielding.get(partition) != at:
             return
+        del flow.yielding[partition]
         names = flow.topic.record.name, flow.group.name
-        self._desk.commands.append(Revoke(*names, partition, epoch))
+        if self._desk.flows.get(names) is flow:
+            epoch = flow.group.owners[partition].epoch
+            self._desk.commands.append(Revoke(*names, partition, epoch))
 
     def deadline(self) -> LogTime | None:
         """Return when ``tick`` must be called next."""
@@ -156,7 +160,7 @@ class Dispatcher:
         """Return whether there is something to deliver once leadership is confirmed."""
         dirty = self._desk.dirty
         while dirty:
-            if dirty[0].is_hungry():
+            if dirty[0].is_hungry(self._desk.live):
                 return True
             dirty.popleft().dirty = False
         return False
@@ -191,3 +195,20 @@ class Dispatcher:
         """Drain what the leader should propose."""
         commands, self._desk.commands = self._desk.commands, []
         return commands
+
+    def check_invariants(self) -> None:
+        """Assert what must always hold of the leader's half."""
+        desk = self._desk
+        if not desk.leading:
+            assert not desk.flows
+            return
+        groups = {
+            (name, group.name): (topic, group)
+            for name, topic in self._machine.shard.topics.items()
+            for group in topic.groups.values()
+        }
+        assert desk.flows.keys() == groups.keys()
+        for key, flow in desk.flows.items():
+            assert (flow.topic, flow.group) == groups[key]
+            flow.check_invariants(desk.now)
+        desk.check_invariants()

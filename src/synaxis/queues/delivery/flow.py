@@ -17,7 +17,8 @@ from synaxis.queues.delivery.ordered_lane import OrderedLane
 from synaxis.queues.delivery.shared_lane import SharedLane
 from synaxis.queues.group import Group
 from synaxis.queues.limits import DeliveryLimits
-from synaxis.queues.slices import slices_of
+from synaxis.queues.offsets import OffsetSet
+from synaxis.queues.slices import slices_within
 from synaxis.queues.topic import Topic
 
 __all__ = ["Flow"]
@@ -48,27 +49,24 @@ class Flow:
         }
         self.dirty = False
         """Whether it stands in the dispatcher's queue."""
+        self.yielding: dict[int, int] = {}
+        """EXCLUSIVE: by which live time a partition must be yielded."""
         self._wake = wake
         self._turn: deque[int] = deque(self.consumers)
-        self.lanes: dict[int, Lane] = {
-            number: self._lane(number, recovering=bool(self.recovering))
-            for number in topic.partitions
-        }
+        self.lanes: dict[int, Lane] = {number: self._lane(number) for number in topic.partitions}
         self._rotation = deque(self.lanes)
 
-    def _lane(self, number: int, *, recovering: bool) -> Lane:
+    def _lane(self, number: int) -> Lane:
         partition, progress = self.topic.partitions[number], self.group.progress[number]
+        recovering = self._is_unknown(number)
         if self.group.mode is GroupMode.SHARED:
             return SharedLane(partition, progress, self._wake_at, recovering=recovering)
-        ownership = self.group.owners.get(number)
-        if ownership is not None:
-            recovering = ownership.owner in self.recovering
         return OrderedLane(
             partition,
             progress,
             self._wake_at,
             self.limits.loaded_messages_max,
-            ownership=ownership,
+            ownership=self.group.owners.get(number),
             recovering=recovering,
         )
 
@@ -92,18 +90,18 @@ class Flow:
         number = consumer.member.number
         consumer.credit = min(message.credit, self.limits.member_messages_max)
         consumer.told = None
-        lease = Lease(consumer, self.deadline_of(consumer, live), 0.0)
+        lease = Lease(consumer, self.deadline_of(consumer, live), 0)
         said: dict[int, list[Part]] = {}
         for part in message.holding:
             said.setdefault(part.partition, []).append(part)
         for partition, lane in self.lanes.items():
             parts = said.get(partition, [])
-            lost = [
-                offset
-                for offset, held in lane.held_by(consumer)
-                if not held.ending and not any(p.first <= offset <= p.last for p in parts)
-            ]
-            lane.release(lost, consumer, now)  # delivered to a connection that is gone
+            kept = OffsetSet()
+            for part in parts:
+                kept.add(part.first, part.last)
+            # What it does not hold was delivered to a connection that is gone.
+            lost = [offset for offset, _ in lane.held_by(consumer) if offset not in kept]
+            lane.release(lost, consumer, now)
             if self._may_hold(partition, number):
                 for part in parts:
                     lane.hold(part, lease)
@@ -115,21 +113,21 @@ class Flow:
 
     def recovered(self, number: int, now: LogTime) -> None:
         """A member has spoken or is gone: nothing that it may hold is unknown any more."""
-        if number not in self.recovering:
-            return
         self.recovering.discard(number)
+        self.end_recovery(now)
+
+    def end_recovery(self, now: LogTime) -> None:
+        """Deliver everything of the partitions of which nothing is unknown any more."""
         for partition, lane in self.lanes.items():
-            if self.group.mode is GroupMode.EXCLUSIVE:
-                assert isinstance(lane, OrderedLane)
-                if lane.recovering and self.group.owners[partition].owner not in self.recovering:
-                    lane.reload(now)
-            elif not self.recovering:
+            if lane.recovering and not self._is_unknown(partition):
                 lane.reload(now)
 
-    def is_recovering(self, partition: int) -> bool:
-        """Return whether it is unknown who holds what of a partition."""
-        lane = self.lanes[partition]
-        return lane.recovering if isinstance(lane, OrderedLane) else bool(self.recovering)
+    def _is_unknown(self, partition: int) -> bool:
+        """Return whether a member may hold something of a partition that it has not told of."""
+        ownership = self.group.owners.get(partition)
+        if ownership is not None:
+            return ownership.owner in self.recovering
+        return bool(self.recovering)
 
     def leave(self, number: int, now: LogTime) -> Consumer | None:
         """Forget a member; what it holds goes back without blame."""
@@ -164,19 +162,25 @@ class Flow:
 
     # --- delivering -------------------------------------------------------------------------
 
-    def _open(self, consumer: Consumer) -> bool:
+    def is_open(self, consumer: Consumer, live: int) -> bool:
+        """Return whether a consumer is given messages.
+
+        One that was silent for too long is not: whatever it got would be taken from it at once,
+        as a failure of the messages.
+        """
         return (
             consumer.handle is not None
             and consumer.credit > 0
+            and consumer.silent_at > live
             and consumer.held < self.limits.member_messages_max
             and consumer.held_bytes < self.limits.member_bytes_max
         )
 
-    def is_hungry(self) -> bool:
+    def is_hungry(self, live: int) -> bool:
         """Return whether there may be something to deliver, and somebody to take it."""
         return (
             not self.topic.record.config.paused
-            and any(map(self._open, self.consumers.values()))
+            and any(self.is_open(each, live) for each in self.consumers.values())
             and any(lane.estimate() for lane in self.lanes.values())
         )
 
@@ -184,20 +188,21 @@ class Flow:
         """Give each consumer in turn its share of what there is; ends when nobody takes more."""
         if self.topic.record.config.paused:
             return
-        ready = [
-            self.consumers[number] for number in self._turn if self._open(self.consumers[number])
-        ]
+        turn = [self.consumers[number] for number in self._turn]
+        ready = [consumer for consumer in turn if self.is_open(consumer, live)]
         self._turn.rotate(-1)
         available = sum(lane.estimate() for lane in self.lanes.values())
         share = max(1, -(-available // max(1, len(ready))))
         for consumer in ready:
-            slices = self._fill(consumer, min(share, consumer.credit), live, now)
+            room = self.limits.member_messages_max - consumer.held
+            slices = self._fill(consumer, min(share, consumer.credit, room), live, now)
             if slices:
                 yield consumer, tuple(slices)
 
     def _fill(self, consumer: Consumer, limit: int, live: int, now: LogTime) -> list[Slice]:
         found: list[Slice] = []
-        room = self.limits.delivery_bytes_max
+        limits = self.limits
+        room = min(limits.delivery_bytes_max, limits.member_bytes_max - consumer.held_bytes)
         for _ in range(len(self._rotation)):
             number = self._rotation[0]
             self._rotation.rotate(-1)
@@ -205,17 +210,47 @@ class Flow:
             if not lane.estimate():
                 continue
             partition = lane.partition
-            each = partition.size / partition.messages if partition.messages else 0.0
-            # At least one message, however large; the average is good enough for a bound.
-            ranges = lane.take(consumer, max(1, min(limit, int(room // max(each, 1.0)))), now)
+            average = max(1, partition.size // max(1, partition.messages))
+            ranges = lane.take(consumer, max(1, min(limit, room // average)), now)
             if not ranges:
                 continue
-            lease = Lease(consumer, self.deadline_of(consumer, live), each)
-            count = lane.lend(ranges, lease)
-            found += slices_of(partition, ranges, lane.progress)
+            slices, size, rest = slices_within(
+                partition, ranges, lane.progress, room, at_least=0 if found else 1
+            )
+            count = sum(one.count for one in slices)
+            each = -(-size // count) if count else 0
+            lane.lend(ranges, Lease(consumer, self.deadline_of(consumer, live), each))
+            for first, last in rest:
+                lane.release(range(first, last + 1), consumer, now)
+            found += slices
             consumer.credit -= count
             limit -= count
-            room -= int(count * each)
-            if limit <= 0 or room <= 0:
+            room -= size
+            if limit <= 0 or room <= 0 or rest:
                 break
         return found
+
+    # --- checking ---------------------------------------------------------------------------
+
+    def check_invariants(self, now: LogTime) -> None:
+        """Assert what must always hold."""
+        members, consumers = self.group.members, self.consumers
+        assert consumers.keys() == members.keys()
+        assert all(consumers[number].member == member for number, member in members.items())
+        assert sorted(self._turn) == sorted(consumers)
+        assert self.recovering <= consumers.keys()
+        held: dict[Consumer, int] = {}
+        held_bytes: dict[Consumer, int] = {}
+        for number, lane in self.lanes.items():
+            lane.check_invariants(now)
+            assert lane.recovering == self._is_unknown(number)
+            for lease in lane.inflight.values():
+                consumer = lease.consumer
+                held[consumer] = held.get(consumer, 0) + 1
+                held_bytes[consumer] = held_bytes.get(consumer, 0) + lease.bytes_each
+                is_member = consumers.get(consumer.member.number) is consumer
+                assert is_member or lease.ending, "held by somebody who is gone"
+        for consumer in consumers.values():
+            assert consumer.held == held.get(consumer, 0)
+            assert consumer.held_bytes == held_bytes.get(consumer, 0)
+            assert consumer.credit >= 0

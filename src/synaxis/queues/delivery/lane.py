@@ -9,6 +9,7 @@ Invariant: a message is in at most one of: finished, in flight, waiting for some
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
+from operator import itemgetter
 
 from synaxis.ids import LogTime
 from synaxis.queues.commands import Part
@@ -37,9 +38,13 @@ def ranges_of(offsets: Iterable[int]) -> Ranges:
 class Lane(ABC):
     """See the module."""
 
-    def __init__(self, partition: Partition, progress: Progress, wake_at: WakeAt) -> None:
+    def __init__(
+        self, partition: Partition, progress: Progress, wake_at: WakeAt, *, recovering: bool
+    ) -> None:
         self.partition = partition
         self.progress = progress
+        self.recovering = recovering
+        """Whether it is unknown who holds what; ended by ``reload``."""
         self.inflight: dict[int, Lease] = {}
         self._later: list[tuple[LogTime, int]] = []
         """Heap of (when, what): nothing of it may be delivered earlier."""
@@ -50,8 +55,13 @@ class Lane(ABC):
 
     @property
     def delayed(self) -> int:
-        """How many messages (or keys) wait for their time."""
+        """About how many messages (or keys) wait for their time."""
         return len(self._later)
+
+    @property
+    def next_look(self) -> LogTime | None:
+        """When ``ripen`` must be called next."""
+        return self._armed_at
 
     def _push_later(self, at: LogTime, what: int) -> None:
         heappush(self._later, (at, what))
@@ -94,6 +104,17 @@ class Lane(ABC):
     def reload(self, now: LogTime) -> None:
         """Look at everything anew: what is unfinished and not in flight can be taken."""
 
+    def rewind(self, now: LogTime) -> None:
+        """Nobody holds anything any more, and everything is looked at anew.
+
+        What a lease in flight says of failures is not what the log says now, so neither its
+        holder nor an ``Expire`` under way could end it.
+        """
+        for offset in list(self.inflight):
+            self.give_back(offset)
+        if not self.recovering:
+            self.reload(now)
+
     @abstractmethod
     def blocked_keys(self) -> int:
         """Return how many keys have messages that wait for another message."""
@@ -114,8 +135,9 @@ class Lane(ABC):
         lease.consumer.held_bytes += count * lease.bytes_each
         return count
 
-    def finished(self, first: int, last: int) -> None:
+    def finished(self, first: int, last: int, now: LogTime) -> None:
         """Messages are finished, whoever had them."""
+        del now
         inflight = self.inflight
         if not inflight:
             return
@@ -167,13 +189,13 @@ class Lane(ABC):
             ]
             self.lend(ranges_of(held), lease)
 
-    def held_by(self, consumer: Consumer) -> Iterator[tuple[int, Lease]]:
-        """Yield what a consumer holds here, in order of offset."""
+    def held_by(self, consumer: Consumer) -> list[tuple[int, Lease]]:
+        """Return what a consumer holds here, in order of offset."""
         held = [
             (offset, lease) for offset, lease in self.inflight.items() if lease.consumer is consumer
         ]
-        held.sort(key=_by_offset)
-        return iter(held)
+        held.sort(key=itemgetter(0))
+        return held
 
     def ready_at(self, offset: int) -> LogTime:
         """Return when a message may be delivered; 0: at once."""
@@ -190,6 +212,24 @@ class Lane(ABC):
         special = self.partition.specials.get(offset)
         return special is None or not 0 < special.expires_at <= now
 
+    # --- checking ---------------------------------------------------------------------------
 
-def _by_offset(held: tuple[int, Lease]) -> int:
-    return held[0]
+    def unfinished(self) -> Iterator[int]:
+        """Yield the unfinished messages, ascending."""
+        for first, last in self.progress.done.missing(0, self.partition.next_offset - 1):
+            yield from range(first, last + 1)
+
+    def check_invariants(self, now: LogTime) -> None:
+        """Assert what must always hold: above all that no unfinished message is out of reach."""
+        for offset in self.inflight:
+            assert offset not in self.progress.done, "finished, and in flight"
+            assert offset < self.partition.next_offset
+        if self._later:
+            assert self._armed_at is not None, "nobody will look at what comes later"
+            assert self._armed_at <= self._later[0][0], "somebody will, but too late"
+        if not self.recovering:
+            self.check_reach(now)
+
+    @abstractmethod
+    def check_reach(self, now: LogTime) -> None:
+        """Assert that each unfinished message is in flight or in one place where it is found."""

@@ -10,7 +10,11 @@ from synaxis.queues.delivery.desk import Desk
 from synaxis.queues.delivery.flow import Flow
 from synaxis.queues.delivery.lane import Lane
 
-__all__ = ["Leases"]
+__all__ = ["LOOK_EVERY_MS", "Leases"]
+
+LOOK_EVERY_MS = 50
+"""A consumer's leases are not looked at again sooner: a look reads all that is in flight, and each
+delivery may have an end of its own."""
 
 
 class Leases:
@@ -21,21 +25,24 @@ class Leases:
 
     def heard(self, flow: Flow, consumer: Consumer) -> None:
         """The consumer gave a sign of life."""
-        consumer.heard = self._desk.live
-        self.watch(flow, consumer)
+        live = self._desk.live
+        if consumer.silent_at <= live:
+            self._desk.mark(flow)  # it is given messages again
+        consumer.heard = live
 
-    def watch(self, flow: Flow, consumer: Consumer) -> None:
-        """See to it that the consumer's silence will be noticed."""
-        if not consumer.armed:
-            consumer.armed = True
-            self._desk.alarm_live(consumer.silent_at, (flow, consumer))
+    def watch(self, flow: Flow, consumer: Consumer, at: int) -> None:
+        """Look at the consumer's leases at live time ``at``."""
+        if consumer.armed_at is None or at < consumer.armed_at:
+            consumer.armed_at = at
+            self._desk.alarm_live(at, (flow, consumer))
 
     def lent(self, flow: Flow, consumer: Consumer) -> None:
-        """The consumer was given messages."""
-        if not consumer.member.auto_extend:
-            end = self._desk.live + consumer.member.visibility_ms
-            self._desk.alarm_live(end, (flow, consumer))
-        self.watch(flow, consumer)
+        """The consumer was given messages, or what is known of it has changed."""
+        if consumer.held:
+            at = consumer.silent_at
+            if not consumer.member.auto_extend:
+                at = min(at, self._desk.live + consumer.member.visibility_ms)
+            self.watch(flow, consumer, at)
 
     def extend(
         self, flow: Flow, consumer: Consumer, parts: tuple[Part, ...], ms: int
@@ -43,33 +50,42 @@ class Leases:
         """Let leases end ``ms`` from now; returns what the consumer does not hold."""
         stale = []
         end = self._desk.live + ms
+        longer: dict[int, Lease] = {}
         for part in parts:
             lane = flow.lanes.get(part.partition)
             for offset in range(part.first, part.last + 1):
                 lease = lane.inflight.get(offset) if lane is not None else None
                 if lane is None or lease is None or lease.consumer is not consumer or lease.ending:
                     stale.append(Part(part.partition, offset, offset, part.failures))
-                else:
-                    lane.inflight[offset] = Lease(consumer, end, lease.bytes_each)
-        self._desk.alarm_live(end, (flow, consumer))
+                    continue
+                size = lease.bytes_each
+                lane.inflight[offset] = longer.setdefault(size, Lease(consumer, end, size))
+        if longer:
+            self.watch(flow, consumer, end)
         return tuple(stale)
 
     def look(self, flow: Flow, consumer: Consumer) -> None:
-        """End the leases of a consumer that are over, and look again when others may be."""
-        consumer.armed = False
+        """End the leases of a consumer that are over, and look again when the others may be."""
         live = self._desk.live
-        if flow.consumers.get(consumer.member.number) is not consumer:
+        if consumer.armed_at is None or consumer.armed_at > live:
+            return  # another alarm has taken the place of this one
+        consumer.armed_at = None
+        if flow.consumers.get(consumer.member.number) is not consumer or not consumer.held:
             return
-        if consumer.held:
-            for lane in flow.lanes.values():
-                over = [
-                    offset
-                    for offset, lease in lane.held_by(consumer)
-                    if not lease.ending and lease.is_over(live)
-                ]
-                self.end(flow, consumer, lane, over, "lease_expired")
-        if consumer.silent_at > live:
-            self.watch(flow, consumer)
+        following: int | None = None
+        for lane in flow.lanes.values():
+            over = []
+            for offset, lease in lane.held_by(consumer):
+                end = lease.over_at
+                if lease.ending:
+                    continue
+                if end <= live:
+                    over.append(offset)
+                elif following is None or end < following:
+                    following = end
+            self.end(flow, consumer, lane, over, "lease_expired")
+        if following is not None:
+            self.watch(flow, consumer, max(following, live + LOOK_EVERY_MS))
 
     def end_all(self, flow: Flow, consumer: Consumer, reason: str) -> None:
         """The consumer will not come back."""

@@ -38,7 +38,7 @@ class Listener:
         """See ``Observer``."""
         flow = self._desk.flow(topic, group)
         if flow is not None:
-            flow.lanes[progress.partition].finished(first, last)
+            flow.lanes[progress.partition].finished(first, last, self._desk.now)
             self._desk.mark(flow)
 
     def failed(self, topic: Topic, group: Group, progress: Progress, offset: int) -> None:
@@ -53,15 +53,19 @@ class Listener:
         flow = self._desk.flow(topic, group)
         if flow is None:
             return
-        lane = flow.lanes[progress.partition]
-        ownership = group.owners.get(progress.partition)
-        if ownership is not None:
-            for consumer in flow.consumers.values():
-                if consumer.member.number != ownership.owner:
-                    self._leases.end_in(flow, consumer, lane, "lease_expired")
-        if not flow.is_recovering(progress.partition):
-            lane.reload(self._desk.now)
-        self._tell(flow)
+        owner, lane = group.owners[progress.partition].owner, flow.lanes[progress.partition]
+        for consumer in flow.consumers.values():
+            if consumer.member.number != owner:
+                self._leases.end_in(flow, consumer, lane, "lease_expired")
+        flow.end_recovery(self._desk.now)
+        self.tell(flow)
+
+    def rewound(self, topic: Topic, group: Group, progress: Progress) -> None:
+        """See ``Observer``."""
+        flow = self._desk.flow(topic, group)
+        if flow is not None:
+            flow.lanes[progress.partition].rewind(self._desk.now)
+            self._desk.mark(flow)
 
     # --- members ----------------------------------------------------------------------------
 
@@ -74,7 +78,8 @@ class Listener:
         consumer = flow.join(member, desk.live)
         desk.enlist(flow, consumer)
         self._leases.heard(flow, consumer)
-        self._tell(flow)
+        self._leases.lent(flow, consumer)
+        self.tell(flow)
 
     def left(self, topic: Topic, group: Group, member: int, *, lost: bool) -> None:
         """See ``Observer``."""
@@ -87,9 +92,9 @@ class Listener:
         flow.leave(member, self._desk.now)
         self._desk.strike(flow, consumer)
         self._dismiss(consumer.handle, group, "the member left its group")
-        self._tell(flow)
+        self.tell(flow)
 
-    def _tell(self, flow: Flow) -> None:
+    def tell(self, flow: Flow) -> None:
         """Tell members in EXCLUSIVE mode what changed for them, and watch who has to yield."""
         desk = self._desk
         desk.mark(flow)
@@ -98,9 +103,11 @@ class Listener:
         for consumer, assignment in flow.assignments():
             desk.replies.append((consumer.handle, assignment))
         for partition, ownership in flow.group.owners.items():
-            if ownership.owner != ownership.target:
-                at = desk.now + desk.limits.yield_ms
-                desk.alarm(at, (flow, partition, ownership.epoch))
+            if ownership.owner == ownership.target:
+                flow.yielding.pop(partition, None)
+            elif partition not in flow.yielding:
+                at = flow.yielding[partition] = desk.live + desk.limits.yield_ms
+                desk.alarm_live(at, (flow, partition, at))
 
     # --- topics and groups ------------------------------------------------------------------
 

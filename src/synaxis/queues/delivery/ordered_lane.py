@@ -10,7 +10,8 @@ failed message is ours.
 """
 
 from bisect import insort
-from collections import deque
+from collections import OrderedDict, deque
+from itertools import pairwise
 
 from synaxis.ids import LogTime
 from synaxis.queues.commands import Part
@@ -25,18 +26,29 @@ __all__ = ["OrderedLane"]
 WHOLE_PARTITION = 0
 
 
+class _Line(OrderedDict[int, "_Key"]):
+    """Keys whose head may be taken by ``owner`` (None: by anybody), first come first served."""
+
+    def __init__(self, owner: Consumer | None) -> None:
+        super().__init__()
+        self.owner = owner
+
+
 class _Key:
     """A key with messages that are loaded or in flight."""
 
-    __slots__ = ("inflight", "number", "owner", "queued", "waiting")
+    __slots__ = ("due", "inflight", "line", "number", "owner", "waiting")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.waiting: deque[int] = deque()
+        """Ascending; what was finished meanwhile is dropped when it comes to the head."""
         self.inflight = 0
         self.owner: Consumer | None = None
-        self.queued = False
-        """Whether it stands in a queue of keys, or its time is in ``later``."""
+        self.line: _Line | None = None
+        """Where it stands: that of its owner, or that of the free keys."""
+        self.due = LogTime(0)
+        """Else, when its head may be taken; an entry of ``later`` counts if it says the same."""
 
 
 class OrderedLane(Lane):
@@ -52,7 +64,7 @@ class OrderedLane(Lane):
         ownership: Ownership | None = None,
         recovering: bool,
     ) -> None:
-        super().__init__(partition, progress, wake_at)
+        super().__init__(partition, progress, wake_at, recovering=recovering)
         self._ownership = ownership
         """EXCLUSIVE: who owns the partition."""
         self._loaded_max = loaded_max
@@ -60,13 +72,11 @@ class OrderedLane(Lane):
         self._key_of: dict[int, _Key] = {}
         """By offset, of what is loaded or in flight."""
         self._loaded = 0
-        self._free: deque[_Key] = deque()
-        self._owned: dict[int, deque[_Key]] = {}
-        """By member: keys it owns that have more for it."""
+        self._free = _Line(None)
+        self._owned: dict[Consumer, _Line] = {}
         self._scan = progress.done.floor
         self._now = LogTime(0)
         """When something was taken last; good enough to tell what is ready."""
-        self.recovering = recovering
 
     def hold(self, part: Part, lease: Lease) -> None:
         """See ``Lane``. Later than at the beginning it would break into what others do."""
@@ -81,13 +91,14 @@ class OrderedLane(Lane):
         self._keys = {}
         self._key_of = {}
         self._loaded = 0
-        self._free.clear()
+        self._free = _Line(None)
         self._owned = {}
         self._later = []
         self._armed_at = None
         self._scan = self.progress.done.floor
         for offset, lease in sorted(self.inflight.items()):
-            key = self._key(offset)
+            key = self._key_for(offset)
+            self._key_of[offset] = key
             key.inflight += 1
             key.owner = lease.consumer
         self._load(now)
@@ -105,8 +116,8 @@ class OrderedLane(Lane):
             for low, high in list(self.progress.done.missing(max(first, self._scan), last)):
                 for offset in range(low, high + 1):
                     if offset not in self._key_of:
-                        number = self._number(offset, column[offset - first] if column else 0)
-                        self._put(number, offset, now)
+                        key_hash = column[offset - first] if column else 0
+                        self._put(self._named(self._number(offset, key_hash)), offset, now)
             self._scan = last + 1
 
     def _number(self, offset: int, key_hash: int) -> int:
@@ -114,66 +125,80 @@ class OrderedLane(Lane):
             return WHOLE_PARTITION
         return key_hash or -1 - offset
 
-    def _put(self, number: int, offset: int, now: LogTime) -> None:
+    def _named(self, number: int) -> _Key:
         key = self._keys.get(number)
         if key is None:
             key = self._keys[number] = _Key(number)
+        return key
+
+    def _key_for(self, offset: int) -> _Key:
+        """Return the key that a message belongs to, by what is stored of it."""
+        key_hash = 0
+        if self._ownership is None:
+            at = self.partition.index.find(offset)
+            column = self.partition.key_column(at)
+            key_hash = column[offset - self.partition.index.bounds(at)[0]] if column else 0
+        return self._named(self._number(offset, key_hash))
+
+    def _put(self, key: _Key, offset: int, now: LogTime) -> None:
         self._key_of[offset] = key
         if key.waiting and offset < key.waiting[-1]:
             insort(key.waiting, offset)
         else:
             key.waiting.append(offset)
         self._loaded += 1
-        self._queue(key, now)
-
-    def _key(self, offset: int) -> _Key:
-        """Return the key of an offset, loaded or not."""
-        key = self._key_of.get(offset)
-        if key is None:
-            key_hash = 0
-            if self._ownership is None:
-                at = self.partition.index.find(offset)
-                column = self.partition.key_column(at)
-                key_hash = column[offset - self.partition.index.bounds(at)[0]] if column else 0
-            number = self._number(offset, key_hash)
-            key = self._keys.get(number) or self._keys.setdefault(number, _Key(number))
-            self._key_of[offset] = key
-        return key
+        self._place(key, now)
 
     def published(self, first: int, last: int, now: LogTime) -> None:
         """See ``Lane``: the next ``take`` loads it."""
 
     def again(self, offset: int, now: LogTime) -> None:
         """See ``Lane``."""
-        if self.recovering:
-            return
+        # What the scan has not reached yet will be loaded, in order.
         key = self._key_of.get(offset)
-        if offset >= self._scan and key is None:
-            return  # not loaded yet: it will be, in order
-        if key is None or offset not in key.waiting:
-            self._put(self._key(offset).number, offset, now)
-        else:
-            self._queue(key, now)
+        if key is not None:
+            self._place(key, now)
+        elif not self.recovering and offset < self._scan:
+            self._put(self._key_for(offset), offset, now)
 
-    # --- keys in queues ---------------------------------------------------------------------
+    # --- keys in lines ----------------------------------------------------------------------
 
-    def _queue(self, key: _Key, now: LogTime) -> None:
-        """Let a key stand where those who may take from it will look."""
-        if key.queued:
-            return
+    def _place(self, key: _Key, now: LogTime) -> None:
+        """Let a key stand where those who may take from it will look, whatever has changed."""
         self._drop_finished(key)
         if not key.waiting:
+            self._unplace(key)
             if not key.inflight:
-                self._keys.pop(key.number, None)
+                del self._keys[key.number]
             return
-        key.queued = True
         at = self.ready_at(key.waiting[0])
         if at > now:
-            self._push_later(at, key.number)
-        elif key.owner is not None:
-            self._owned.setdefault(key.owner.member.number, deque()).append(key)
-        else:
-            self._free.append(key)
+            if key.due != at:
+                self._unplace(key)
+                key.due = at
+                self._push_later(at, key.number)
+            return
+        if key.line is None or key.line.owner is not key.owner:
+            self._unplace(key)
+            line = self._line_of(key.owner)
+            key.line = line
+            line[key.number] = key
+
+    def _line_of(self, owner: Consumer | None) -> _Line:
+        if owner is None:
+            return self._free
+        return self._owned.get(owner) or self._owned.setdefault(owner, _Line(owner))
+
+    def _unplace(self, key: _Key) -> None:
+        key.due = LogTime(0)
+        line, key.line = key.line, None
+        if line is not None:
+            del line[key.number]
+            self._tidy(line)
+
+    def _tidy(self, line: _Line) -> None:
+        if not line and line.owner is not None:
+            del self._owned[line.owner]
 
     def _drop_finished(self, key: _Key) -> None:
         waiting, done = key.waiting, self.progress.done
@@ -185,9 +210,21 @@ class OrderedLane(Lane):
         """See ``Lane``."""
         for number in self._pop_due(now):
             key = self._keys.get(number)
-            if key is not None and key.queued:
-                key.queued = False
-                self._queue(key, now)
+            if key is not None and 0 < key.due <= now:
+                key.due = LogTime(0)
+                self._place(key, now)
+
+    def finished(self, first: int, last: int, now: LogTime) -> None:
+        """See ``Lane``. A head for whose time its key has waited may be among them."""
+        super().finished(first, last, now)
+        if last - first < len(self._key_of):
+            touched = map(self._key_of.get, range(first, last + 1))
+            keys = list(dict.fromkeys(key for key in touched if key is not None))
+        else:
+            keys = list(self._keys.values())
+        for key in keys:
+            if key.due and first <= key.waiting[0] <= last:
+                self._place(key, now)
 
     def returned(self, offset: int) -> None:
         """See ``Lane``."""
@@ -196,17 +233,8 @@ class OrderedLane(Lane):
             return
         key.inflight -= 1
         if key.inflight == 0:
-            if key.queued and key.owner is not None:
-                self._unqueue(key)
             key.owner = None
-            self._queue(key, self._now)
-
-    def _unqueue(self, key: _Key) -> None:
-        assert key.owner is not None
-        queue = self._owned.get(key.owner.member.number)
-        if queue is not None and key in queue:
-            queue.remove(key)
-            key.queued = False
+            self._place(key, self._now)
 
     # --- taking -----------------------------------------------------------------------------
 
@@ -214,17 +242,13 @@ class OrderedLane(Lane):
         """See ``Lane``."""
         if self.recovering:
             return 0
-        ready = len(self._free) + sum(len(queue) for queue in self._owned.values())
+        ready = len(self._free) + sum(len(line) for line in self._owned.values())
         unseen = self.partition.next_offset - self._scan
         return ready + (unseen if self._loaded < self._loaded_max else 0)
 
     def blocked_keys(self) -> int:
         """See ``Lane``."""
-        return sum(
-            1
-            for key in self._keys.values()
-            if key.waiting and (key.owner is not None or self.ready_at(key.waiting[0]) > self._now)
-        )
+        return sum(1 for key in self._keys.values() if key.waiting and (key.owner or key.due))
 
     def take(self, consumer: Consumer, limit: int, now: LogTime) -> Ranges:
         """See ``Lane``."""
@@ -244,15 +268,17 @@ class OrderedLane(Lane):
         return ranges_of(sorted(taken))
 
     def _next_key(self, consumer: Consumer) -> _Key | None:
-        owned = self._owned.get(consumer.member.number)
-        if owned:
-            return owned.popleft()
-        return self._free.popleft() if self._free else None
+        line = self._owned.get(consumer) or self._free
+        if not line:
+            return None
+        key = line.popitem(last=False)[1]
+        key.line = None
+        self._tidy(line)
+        return key
 
     def _take_from(
         self, key: _Key, consumer: Consumer, limit: int, now: LogTime, taken: list[int]
     ) -> None:
-        key.queued = False
         waiting = key.waiting
         while waiting and limit:
             offset = waiting[0]
@@ -263,8 +289,49 @@ class OrderedLane(Lane):
                 key.inflight += 1
                 key.owner = consumer
                 limit -= 1
-            elif offset not in self.inflight:
-                self._key_of.pop(offset, None)  # finished, or about to expire
+            else:
+                del self._key_of[offset]  # finished, or about to expire
             waiting.popleft()
             self._loaded -= 1
-        self._queue(key, now)
+        self._place(key, now)
+
+    # --- checking ---------------------------------------------------------------------------
+
+    def check_reach(self, now: LogTime) -> None:
+        """See ``Lane``."""
+        for offset in self.unfinished():
+            key = self._key_of.get(offset)
+            if offset in self.inflight:
+                assert key is not None
+                assert offset not in key.waiting, f"{offset} is in flight, and waits"
+            elif offset >= self._scan:
+                assert key is None, f"{offset} is loaded, and will be again"
+            elif self.is_wanted(offset, now):
+                assert key is not None, f"{offset} is in no place"
+                assert offset in key.waiting
+        assert self._loaded == sum(len(key.waiting) for key in self._keys.values())
+        counts: dict[int, int] = {}
+        for offset in self.inflight:
+            number = self._key_of[offset].number
+            counts[number] = counts.get(number, 0) + 1
+        plans = set(self._later)
+        for number, key in self._keys.items():
+            assert key.number == number
+            assert key.inflight == counts.get(number, 0)
+            assert (key.owner is not None) == (key.inflight > 0)
+            assert all(one < other for one, other in pairwise(key.waiting))
+            self._check_place(key, plans)
+        lines = [self._free, *self._owned.values()]
+        assert sum(map(len, lines)) == sum(key.line is not None for key in self._keys.values())
+
+    def _check_place(self, key: _Key, plans: set[tuple[LogTime, int]]) -> None:
+        assert key.waiting or key.inflight, "a key without messages is kept"
+        assert bool(key.waiting) == (key.line is not None or key.due > 0), "a key stands nowhere"
+        if key.line is not None:
+            assert not key.due, "a key stands in two places"
+            assert key.line is (self._owned[key.owner] if key.owner else self._free)
+            assert key.line.owner is key.owner
+            assert key.line[key.number] is key
+        elif key.due:
+            assert key.due == self.ready_at(key.waiting[0]), "a key waits for a time of the past"
+            assert (key.due, key.number) in plans

@@ -23,7 +23,7 @@ class SharedLane(Lane):
     def __init__(
         self, partition: Partition, progress: Progress, wake_at: WakeAt, *, recovering: bool
     ) -> None:
-        super().__init__(partition, progress, wake_at)
+        super().__init__(partition, progress, wake_at, recovering=recovering)
         self._ready: list[tuple[int, int]] = []
         """Heap of (minus priority, offset)."""
         self._odd: set[int] = set()
@@ -34,6 +34,7 @@ class SharedLane(Lane):
 
     def reload(self, now: LogTime) -> None:
         """See ``Lane``. The scan goes over what it has seen already, and skips what is taken."""
+        self.recovering = False
         self._scan = self.progress.done.floor
         self._ready = []
         self._later = []
@@ -156,3 +157,13 @@ class SharedLane(Lane):
         while stop <= end and stop not in odd and self.is_wanted(stop, now):
             stop += 1
         return start, stop - 1
+
+    def check_reach(self, now: LogTime) -> None:
+        """See ``Lane``."""
+        waiting = {offset for _, offset in self._ready} | {offset for _, offset in self._later}
+        for offset in self.unfinished():
+            is_ahead = offset >= self._scan and offset not in self._odd
+            if offset in self.inflight:
+                assert not is_ahead, f"{offset} is in flight, and the scan will find it"
+            elif self.is_wanted(offset, now):
+                assert (offset in waiting) != is_ahead, f"{offset} is in no place, or in two"
