@@ -1,33 +1,35 @@
 """How many messages each shard may send us before we ask for more. Pure.
 
-The window is shared: what is buffered here plus what the shards may still send. Shards that
-deliver get most of it, in big steps; the others keep a little, so that their first message need
-not wait for a question. A reclaim may cross with a delivery; the books are then too low by what
-was under way, which is corrected as soon as the shard uses up its credit.
+The window is shared: what is buffered here plus what the shards may still send. Busy shards, those
+that have delivered lately, share it evenly and are refilled in big steps; idle ones keep a little,
+so that their first message need not wait for a question. A reclaim may cross with a delivery; the
+books are then too low by what was under way, which mends itself when the shard uses up its credit.
 """
 
 from collections.abc import Callable, Hashable
 
-__all__ = ["CreditPool", "Share"]
+__all__ = ["CreditPool"]
 
 IDLE_PART = 8
 """An idle shard keeps one in so many parts of its even share."""
+IDLE_AFTER = 4
+"""Settlements in which others delivered and a shard did not, before it counts as idle."""
 
 
-class Share:
+class _Share:
     """One shard's part of the window."""
 
-    __slots__ = ("heat", "outstanding", "target", "used")
+    __slots__ = ("outstanding", "quiet", "target", "used")
 
     def __init__(self, outstanding: int) -> None:
         self.outstanding = outstanding
         """What the shard may still send, by our books."""
         self.target = outstanding
-        """What it had after the last settlement of accounts."""
-        self.used = 0
-        """Delivered since then."""
-        self.heat = 0.0
-        """Recent deliveries, older ones counting less."""
+        """What it should have when nothing waits here."""
+        self.used = False
+        """Whether it has delivered since the last settlement."""
+        self.quiet = 0
+        """Settlements in which only others delivered."""
 
 
 class CreditPool:
@@ -36,19 +38,21 @@ class CreditPool:
     def __init__(self, window: int, grant: Callable[[Hashable, int], None]) -> None:
         self.window = window
         self.buffered = 0
+        self.total = 0
+        """Messages that left the buffer so far."""
         self._grant = grant
-        self._shares: dict[Hashable, Share] = {}
+        self._shares: dict[Hashable, _Share] = {}
         self._freed = 0
         self._thirsty = False
 
     def open(self, shards: int, shard: Hashable) -> None:
         """Give ``shard``, one of ``shards``, its first share."""
-        self._shares[shard] = Share(max(1, self.window // shards) if self.window else 0)
+        self._shares[shard] = _Share(max(1, self.window // shards) if self.window else 0)
 
     def resize(self, window: int) -> None:
         """Change the window; what is buffered beyond it stays."""
         self.window = window
-        self.settle()
+        self._settle(shrink=True)
 
     def offer(self, shard: Hashable) -> int:
         """Return the credit for a new stream: it replaces what an older one had."""
@@ -59,6 +63,8 @@ class CreditPool:
         return share.outstanding
 
     def _floor(self) -> int:
+        if not self.window:
+            return 0
         return max(1, self.window // (IDLE_PART * max(1, len(self._shares))))
 
     def delivered(self, shard: Hashable, count: int) -> None:
@@ -67,7 +73,7 @@ class CreditPool:
         share = self._shares.get(shard)
         if share is None:
             return
-        share.used += count
+        share.used = True
         share.outstanding = left = max(0, share.outstanding - count)
         if 2 * left <= share.target:
             self._thirsty = True
@@ -75,44 +81,50 @@ class CreditPool:
     def taken(self, count: int = 1) -> None:
         """Count messages that left the buffer, and grant more when enough is free."""
         self.buffered -= count
+        self.total += count
         self._freed += count
         if self._thirsty and (4 * self._freed >= self.window or self.buffered <= 0):
-            self.settle()
+            self._settle()
 
-    def settle(self) -> None:
-        """Share out the window anew."""
+    # --- settlements ------------------------------------------------------------------------
+
+    def _settle(self, *, shrink: bool = False) -> None:
+        """Share out the window anew; ``shrink`` takes back from busy shards too."""
         self._freed = 0
         self._thirsty = False
-        shares = self._shares
-        if not shares:
+        if not self._shares:
             return
-        for share in shares.values():
-            share.heat = share.heat / 2 + share.used
-            share.used = 0
-        floor = self._floor() if self.window else 0
-        total = sum(share.heat for share in shares.values())
-        spare = max(0, self.window - self.buffered - floor * len(shares))
-        for share in shares.values():
-            part = share.heat / total if total else 1 / len(shares)
-            share.target = floor + int(spare * part)
-        self._take_back()
-        self._give()
-
-    def _take_back(self) -> None:
+        self._set_targets()
         for shard, share in self._shares.items():
             excess = share.outstanding - share.target
-            if excess > share.target:
+            if excess > 0 and (shrink or share.quiet >= IDLE_AFTER):
                 share.outstanding -= excess
                 self._grant(shard, -excess)
+        self._refill()
 
-    def _give(self) -> None:
-        free = self.window - self.buffered - sum(s.outstanding for s in self._shares.values())
-        least = 1 if self.buffered <= 0 else 0  # a shard with nothing would never be heard again
-        for shard, share in sorted(self._shares.items(), key=lambda each: -each[1].heat):
+    def _set_targets(self) -> None:
+        shares, floor = self._shares.values(), self._floor()
+        if any(share.used for share in shares):
+            for share in shares:
+                share.quiet = 0 if share.used else share.quiet + 1
+                share.used = False
+        busy = [share for share in shares if share.quiet < IDLE_AFTER] or list(shares)
+        spare = max(0, self.window - floor * (len(self._shares) - len(busy)))
+        for share in shares:
+            share.target = floor
+        for share in busy:
+            share.target = max(floor, spare // len(busy))
+
+    def _refill(self) -> None:
+        shares = self._shares
+        free = self.window - self.buffered - sum(each.outstanding for each in shares.values())
+        for shard, share in sorted(shares.items(), key=lambda each: each[1].outstanding):
             missing = share.target - share.outstanding
-            if 2 * share.outstanding > share.target or missing <= 0:
+            if missing <= 0 or 2 * share.outstanding > share.target:
                 continue
-            more = min(missing, max(free, least if share.outstanding == 0 else 0))
+            # With nothing at all a shard could never be heard again.
+            least = 1 if self.buffered <= 0 and share.outstanding == 0 else 0
+            more = min(missing, max(free, least))
             if more > 0:
                 share.outstanding += more
                 free -= more

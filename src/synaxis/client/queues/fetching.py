@@ -1,7 +1,7 @@
 """``topic.fetch``: batches on demand, through a member that lives behind it.
 
-It asks for what somebody waits for. Who fetches in a tight loop gets a little ahead, so that the
-next batch is here already; what nobody fetched within a second goes back to the queue, and a
+It asks for what somebody waits for. Who fetches in a tight loop gets some ahead, so that the next
+batch is here already; what nobody fetched within a second goes back to the queue, and a
 member that is not used leaves the group.
 """
 
@@ -17,8 +17,11 @@ __all__ = ["FETCH_MAX", "Fetcher"]
 
 FETCH_MAX = 10_000
 """Messages of one fetch."""
-AHEAD = 2
-"""Batches that are asked for beyond the present one, in a tight loop."""
+AHEAD_MAX = 8
+"""Batches that are asked for beyond the present one, in a tight loop: so many that most batches
+come from one shard, which makes their acknowledgement one command."""
+TIGHT_S = 0.05
+"""A fetch that follows the last one so soon is of a tight loop."""
 LINGER_S = 0.001
 """How long a batch that is not full waits for more once it has something."""
 LEFTOVERS_S = 1.0
@@ -32,6 +35,7 @@ class Fetcher:
 
     def __init__(self, intake: Intake, over: Callable[[], None]) -> None:
         self.intake = intake
+        intake.pool.resize(0)
         self._over = over
         self._starting: asyncio.Task[None] | None = None
         self._wanted = 0
@@ -47,12 +51,15 @@ class Fetcher:
         Raises:
             SynaxisError: the group cannot be joined.
         """
+        if now() - self._used_at > TIGHT_S:
+            self._ahead = 0
         self._active += 1
         self._wanted += most
         messages: list[Message] = []
         try:
             await self._start()
-            self.intake.pool.resize(self._wanted + self._ahead)
+            if self._wanted + self._ahead > self.intake.pool.window:
+                self.intake.pool.resize(self._wanted + self._ahead)
             await self._collect(messages, most, now() + wait_s)
         except asyncio.CancelledError:
             self.intake.shelf.put_back(messages)
@@ -98,8 +105,10 @@ class Fetcher:
         self._used_at = now()
         if self.closed:
             return
-        self._ahead = AHEAD * most if full else 0
-        self.intake.pool.resize(self._wanted + self._ahead)
+        if full:
+            self._ahead = min(max(2 * self._ahead, most), AHEAD_MAX * most)
+        if not self._ahead:
+            self.intake.pool.resize(self._wanted)
         if self._timer is None:
             self._timer = self.intake.loop.call_later(LEFTOVERS_S, self._look)
 

@@ -21,6 +21,7 @@ from synaxis.client.queues.options import Plan
 from synaxis.client.queues.ordering import Lines
 from synaxis.client.queues.shelf import Shelf
 from synaxis.client.queues.tenure import Tenure
+from synaxis.client.queues.tuning import EVERY_S, Tuner
 from synaxis.client.queues.yielding import Yielding
 from synaxis.errors import SynaxisError
 from synaxis.queues.commands import Assignment, GroupMode
@@ -64,6 +65,8 @@ class Intake:
         self._not_joined: set[Feed] = set()
         self._yielding = Yielding(self, caller, source.topic)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._tuner = Tuner(plan.prefetch)
+        self._tuning: asyncio.TimerHandle | None = None
         self._stopping = False
         self.closed = False
 
@@ -82,6 +85,8 @@ class Intake:
             feed = Feed(self, self._caller, self._lifeline, group, self._random)
             self.feeds.append(feed)
             self.pool.open(len(groups), feed)
+        if self.plan.tuned:
+            self._tune()
         for feed in self.feeds:
             self.spawn(feed.run(), f"synaxis-feed {self.source.topic} {feed.group}")
 
@@ -100,6 +105,14 @@ class Intake:
             await self.shelf.movement(max(left, PAUSE_S))
         if self.shelf.error is not None:
             raise self.shelf.error
+
+    def _tune(self) -> None:
+        """Let the window follow the speed of consuming; see ``tuning``."""
+        self._tuning = self.loop.call_later(EVERY_S, self._tune)
+        window = self._tuner.look(self.pool.total)
+        if window != self.pool.window and not self._stopping:
+            self.pool.resize(window)
+            self.give_back(self.shelf.pull_surplus())
 
     def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
         """Run ``work`` beside everything else, until the consumer is closed."""
@@ -133,6 +146,8 @@ class Intake:
         if self.closed:
             return
         self.closed = self._stopping = True
+        if self._tuning is not None:
+            self._tuning.cancel()
         self.shelf.close()
         await asyncio.gather(*(feed.leave() for feed in self.feeds))
         tasks = list(self._tasks)

@@ -31,7 +31,7 @@ class ConsumeOptions(TypedDict, total=False):
     """Messages handed out and not settled, at most. Default 16."""
     prefetch: int
     """Messages that may wait here, so that none has to be asked for. Default: twice the
-    concurrency, at least 64."""
+    concurrency, at least 64, and up to 1,024 while they are consumed quickly."""
     start: Start
     """Where a group begins that is new: ``"earliest"`` (default) or ``"latest"``."""
     visibility: float
@@ -54,6 +54,8 @@ class Plan:
     mode: GroupMode
     concurrency: int
     prefetch: int
+    tuned: bool
+    """Nobody has chosen the prefetch: it may follow the speed of consuming."""
     from_end: bool
     visibility_ms: int
     auto_extend: bool
@@ -103,6 +105,7 @@ def plan(  # noqa: PLR0913  # the one place where the options have names and def
     """
     found = group_mode(mode)
     between(concurrency, 1, PREFETCH_MAX, "concurrency")
+    tuned = prefetch is None
     if prefetch is None:
         prefetch = min(max(2 * concurrency, DEFAULT_PREFETCH_MIN), PREFETCH_MAX)
     if on_revoke is not None and found is not GroupMode.EXCLUSIVE:
@@ -114,6 +117,7 @@ def plan(  # noqa: PLR0913  # the one place where the options have names and def
         found,
         concurrency,
         between(prefetch, 1, PREFETCH_MAX, "prefetch"),
+        tuned,
         choice(start, ("earliest", "latest"), "start") == "latest",
         ABSENT if visibility is None else duration(visibility, lowest, highest, "visibility"),
         auto_extend,

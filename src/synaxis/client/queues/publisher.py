@@ -26,8 +26,9 @@ if TYPE_CHECKING:
 __all__ = ["Publisher"]
 
 BATCH_MESSAGES_MAX = 5_000
-BATCH_BYTES_MAX = 512 * 1024
-"""Records of one batch, unless a single one is longer."""
+BATCH_BYTES_MAX = 128 * 1024
+"""Records of one batch, unless a single one is longer. A node reads a batch as a whole even to
+deliver a part of it, and beyond a few hundred messages a batch costs little more per message."""
 FRAME_SLACK_BYTES = 16 * 1024
 """What a frame needs besides the longest record that fits it."""
 UNACKED_MESSAGES_MAX = 100_000

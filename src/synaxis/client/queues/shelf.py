@@ -215,6 +215,15 @@ class Shelf:
             self._pool.taken(len(chosen))
         return [each for each in chosen if not each.fate and each.keeper.error is None]
 
+    def pull_surplus(self) -> list[Message]:
+        """Return, and forget, the youngest of what waits beyond the window; only without order."""
+        surplus: list[Message] = []
+        if self._lines is None:
+            while len(self.ready) > self._pool.window:
+                surplus.append(self.ready.pop())
+            self._pool.taken(len(surplus))
+        return [each for each in surplus if not each.fate and each.keeper.error is None]
+
     # --- the end ----------------------------------------------------------------------------
 
     def close(self, error: SynaxisError | None = None) -> None:

@@ -188,6 +188,7 @@ class Topic:
             start=start,
             visibility=visibility,
             concurrency=FETCHED_MAX,
+            prefetch=1,  # the fetcher says what is wanted
         )
         return await service.fetcher(self._source, checked).fetch(max_messages, wait_s)
 
