@@ -160,7 +160,9 @@ class _Process:
             version=version("synaxis"),
             raft=settings.raft_config(),
             replica=settings.replica_config(),
-            queue_replica=settings.queue_replica_config(_wall_offset_ms()),
+            queue_replica=settings.queue_replica_config(
+                settings.replica_config(), _wall_offset_ms()
+            ),
             delivery=settings.delivery_limits(),
             disk_reserve_bytes=settings.disk_reserve_bytes,
             link=LinkConfig(

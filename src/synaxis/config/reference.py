@@ -5,12 +5,11 @@ test fails while they differ from what this module makes.
 """
 
 import textwrap
-from collections.abc import Iterator
 from pathlib import Path
 
 from pydantic import SecretStr
 
-from synaxis.config.settings import ENV_PREFIX, Settings
+from synaxis.config.settings import ENV_PREFIX, GROUPS, Settings
 from synaxis.config.sources import LEGACY_NAMES, LEGACY_WITHOUT_EFFECT
 
 __all__ = ["env_example", "settings_page"]
@@ -58,7 +57,7 @@ _ENV_START = """\
 def settings_page() -> str:
     """Return ``docs/settings.md``."""
     parts = [_PAGE_START]
-    for group in _groups():
+    for group in GROUPS:
         rows = [_row(name) for name in Settings.model_fields if Settings.group_of(name) == group]
         header = "| Setting | Default | Allowed | Meaning |\n|---|---|---|---|\n"
         parts.append(f"## {group}\n\n{header}{''.join(rows)}")
@@ -72,7 +71,7 @@ def settings_page() -> str:
 def env_example() -> str:
     """Return ``.env.example``: every setting, commented out, with its default."""
     parts = [_ENV_START]
-    for group in _groups():
+    for group in GROUPS:
         lines = [f"# --- {group} ---"]
         for name, field in Settings.model_fields.items():
             if Settings.group_of(name) == group:
@@ -82,10 +81,6 @@ def env_example() -> str:
                 lines.append(f"#{ENV_PREFIX}{name.upper()}={_default(name)}")
         parts.append("\n".join(lines) + "\n")
     return "\n".join(parts)
-
-
-def _groups() -> Iterator[str]:
-    return iter(dict.fromkeys(Settings.group_of(name) for name in Settings.model_fields))
 
 
 def _row(name: str) -> str:

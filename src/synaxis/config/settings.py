@@ -2,11 +2,10 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
+from typing import Literal, get_args, get_origin
 
-import msgspec
 from annotated_types import Ge, Gt, Le
-from pydantic import Field, SecretStr, field_validator
+from pydantic import SecretStr, field_validator
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -14,41 +13,47 @@ from pydantic_settings import (
 )
 
 from synaxis.config.addresses import Address, parse_address, parse_members, parse_node_id
+from synaxis.config.queue_settings import QueueSettings
+from synaxis.config.setting import setting
 from synaxis.config.sources import DotEnvSource, EnvironmentSource, TomlSource
 from synaxis.consensus.raft.config import RaftConfig
 from synaxis.consensus.replica_config import ReplicaConfig, SessionLimits
 from synaxis.ids import NodeId
 from synaxis.locks.limits import LockLimits, VictimPolicy
-from synaxis.queues.limits import DeliveryLimits, QueueLimits
-from synaxis.storage.message_store import StoreLimits
 from synaxis.storage.write_ahead_log import WalOptions
 
-__all__ = ["ENV_PREFIX", "Settings"]
+__all__ = ["ENV_PREFIX", "GROUPS", "Settings"]
 
 ENV_PREFIX = "SYNAXIS_"
 ROLES = ("locks", "queues")
+GROUPS = (
+    "Identity",
+    "Network",
+    "Cluster",
+    "Raft",
+    "Sessions",
+    "Locks",
+    "Queues",
+    "Storage",
+    "Limits",
+    "Security",
+    "Operation",
+)
+"""In the order of the documentation."""
 DEFAULT_PEER_ADDRESS = Address("127.0.0.1", 7401)
 
 # The machines state their own defaults; a setting repeats none of them.
 _RAFT = RaftConfig()
 _REPLICA = ReplicaConfig()
 _LOCKS = LockLimits()
-_QUEUES = QueueLimits()
-_DELIVERY = DeliveryLimits()
-_STORE = StoreLimits()
 _WAL = WalOptions()
-
-
-# Any, as pydantic.Field: the annotation of the setting is what counts.
-def _setting(group: str, default: object, description: str, **bounds: Any) -> Any:  # noqa: ANN401
-    return Field(default, description=description, json_schema_extra={"group": group}, **bounds)
 
 
 def _grouped(number: object) -> str:
     return f"{number:,}".replace(",", " ") if isinstance(number, int | float) else str(number)
 
 
-class Settings(BaseSettings):
+class Settings(QueueSettings):
     """The effective settings of one node, validated one by one.
 
     What several settings must agree on is checked by ``checks.problems``; build instances with
@@ -64,83 +69,83 @@ class Settings(BaseSettings):
         hide_input_in_errors=True,
     )
 
-    node_id: str = _setting(
+    node_id: str = setting(
         "Identity",
         "",
         "Name of this node, for ever: never the host name, never used again after the "
         "node was removed or its disk was lost. Required with `cluster` or `join`, else "
         "n1.",
     )
-    cluster_name: str = _setting(
+    cluster_name: str = setting(
         "Identity",
         "synaxis",
         "Name of the cluster; nodes of another name are refused.",
         pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$",
     )
-    data_dir: Path = _setting(
+    data_dir: Path = setting(
         "Identity",
         Path("data"),
         "Directory of the log and the snapshots; belongs to one node only.",
     )
-    roles: str = _setting(
+    roles: str = setting(
         "Identity",
         "all",
         "Services that this node takes part in, comma-separated: all, locks, queues.",
     )
 
-    listen: str = _setting(
+    listen: str = setting(
         "Network",
         "127.0.0.1:7400",
         "Where clients connect (API, metrics, health); port 0 picks a free one.",
     )
-    peer_listen: str = _setting(
+    peer_listen: str = setting(
         "Network",
         "",
         "Where other nodes connect. Default: this node's address in `cluster`, else "
         "127.0.0.1:7401.",
     )
-    advertise: str = _setting(
+    advertise: str = setting(
         "Network",
         "",
         "URL or host:port told to clients. Default: `listen`.",
     )
-    peer_advertise: str = _setting(
+    peer_advertise: str = setting(
         "Network",
         "",
         "host:port told to other nodes. Default: this node's address in `cluster`, else "
         "`peer_listen`.",
     )
 
-    cluster: str = _setting(
+    cluster: str = setting(
         "Cluster",
         "",
         "The first members with their peer addresses, n1=host:port,n2=host:port; the same "
         "on every node. Counts only while the data directory is new. Empty: one node "
         "alone.",
     )
-    join: str = _setting(
+    join: str = setting(
         "Cluster",
         "",
         "URL of a member of a running cluster to join, instead of `cluster`.",
     )
-    join_api_key: SecretStr = _setting(
+    join_api_key: SecretStr = setting(
         "Cluster",
         SecretStr(""),
         "API key for `join`, when the cluster asks for one.",
     )
-    consensus_type: Literal["raft"] = _setting(
+    consensus_type: Literal["raft"] = setting(
         "Cluster",
         "raft",
         "How the members agree. pbft is not available yet.",
     )
-    lock_groups: int = _setting(
+    lock_groups: int = setting(
         "Cluster",
         1,
         "Groups that share the lock names; fixed when the cluster is created.",
         ge=1,
         le=64,
     )
-    queue_groups: int = _setting(
+    queue_groups: int = setting(
         "Cluster",
         4,
         "Groups (shards) that share the partitions of all topics; fixed when the cluster is "
@@ -148,7 +153,7 @@ class Settings(BaseSettings):
         ge=1,
         le=64,
     )
-    replication_factor: int = _setting(
+    replication_factor: int = setting(
         "Cluster",
         3,
         "Voters wanted per group: 3 survive the loss of 1 node, 5 of 2. Fixed when the "
@@ -156,7 +161,7 @@ class Settings(BaseSettings):
         ge=1,
         le=9,
     )
-    token_epoch: int = _setting(
+    token_epoch: int = setting(
         "Cluster",
         1,
         "Prefix of all fencing tokens. Raise it when a cluster is founded anew in place of one "
@@ -166,7 +171,7 @@ class Settings(BaseSettings):
         le=8191,
     )
 
-    heartbeat_ms: int = _setting(
+    heartbeat_ms: int = setting(
         "Raft",
         _RAFT.heartbeat_ms,
         "Pause between the heartbeats of a leader that has nothing else to say; at most a "
@@ -174,7 +179,7 @@ class Settings(BaseSettings):
         ge=5,
         le=20_000,
     )
-    election_timeout_ms_min: int = _setting(
+    election_timeout_ms_min: int = setting(
         "Raft",
         _RAFT.election_timeout_min_ms,
         "A follower that hears nothing for a random time between min and max stands for "
@@ -183,192 +188,108 @@ class Settings(BaseSettings):
         ge=20,
         le=60_000,
     )
-    election_timeout_ms_max: int = _setting(
+    election_timeout_ms_max: int = setting(
         "Raft",
         _RAFT.election_timeout_max_ms,
         "See `election_timeout_ms_min`; at least 1.3 times as long.",
         ge=20,
         le=120_000,
     )
-    append_bytes_max: int = _setting(
+    append_bytes_max: int = setting(
         "Raft",
         _RAFT.append_bytes_max,
         "Entries in one message to a follower.",
         ge=4_096,
         le=33_554_432,
     )
-    inflight_messages_max: int = _setting(
+    inflight_messages_max: int = setting(
         "Raft",
         _RAFT.inflight_messages_max,
         "Messages to one follower that are not acknowledged yet.",
         ge=1,
         le=10_000,
     )
-    inflight_bytes_max: int = _setting(
+    inflight_bytes_max: int = setting(
         "Raft",
         _RAFT.inflight_bytes_max,
         "The same in bytes; at least `append_bytes_max`.",
         ge=4_096,
     )
-    uncommitted_bytes_max: int = _setting(
+    uncommitted_bytes_max: int = setting(
         "Raft",
         _RAFT.uncommitted_bytes_max,
         "Commands that a leader holds uncommitted before it refuses more with overloaded.",
         ge=4_096,
     )
 
-    session_ttl_ms_min: int = _setting(
+    session_ttl_ms_min: int = setting(
         "Sessions",
         _REPLICA.session_ttl_ms_min,
         "Shortest session TTL that a client may ask for.",
         ge=100,
     )
-    session_ttl_ms_max: int = _setting(
+    session_ttl_ms_max: int = setting(
         "Sessions",
         _REPLICA.session_ttl_ms_max,
         "Longest session TTL: how long a vanished client may block others.",
         ge=100,
     )
-    sessions_max: int = _setting(
+    sessions_max: int = setting(
         "Sessions",
         _REPLICA.sessions.sessions_max,
         "Sessions per group; one more is refused with limit_exceeded. Equal on all nodes.",
         ge=1,
     )
 
-    lock_name_bytes_max: int = _setting(
+    lock_name_bytes_max: int = setting(
         "Locks",
         _LOCKS.name_bytes_max,
         "Length of a lock's name.",
         ge=1,
         le=4_096,
     )
-    lock_waiters_max: int = _setting(
+    lock_waiters_max: int = setting(
         "Locks",
         _LOCKS.waiters_per_lock_max,
         "Requests that queue for one name; one more is refused with limit_exceeded. Equal "
         "on all nodes.",
         ge=1,
     )
-    locks_per_session_max: int = _setting(
+    locks_per_session_max: int = setting(
         "Locks",
         _LOCKS.requests_per_session_max,
         "Locks that one session holds or waits for; one more is refused with "
         "limit_exceeded. Equal on all nodes.",
         ge=1,
     )
-    lock_value_bytes_max: int = _setting(
+    lock_value_bytes_max: int = setting(
         "Locks",
         _LOCKS.value_bytes_max,
         "Value shown with a grant or a leader.",
         ge=0,
         le=1_048_576,
     )
-    deadlock_visits_max: int = _setting(
+    deadlock_visits_max: int = setting(
         "Locks",
         _LOCKS.deadlock_visits_max,
         "Edges that one search for a deadlock looks at; beyond it only the wait's timeout "
         "ends a cycle. Equal on all nodes.",
         ge=1,
     )
-    deadlock_victim: VictimPolicy = _setting(
+    deadlock_victim: VictimPolicy = setting(
         "Locks",
         _LOCKS.victim_policy,
         "Whose wait fails in a deadlock: lowest_priority, fewest_locks, youngest or "
         "requester. Equal on all nodes.",
     )
 
-    queue_record_bytes_max: int = _setting(
-        "Queues",
-        _QUEUES.record_bytes_max,
-        "One message with key and headers; less than `frame_bytes_max`. Equal on all nodes.",
-        ge=1_024,
-        le=33_554_432,
-    )
-    queue_shard_bytes_max: int = _setting(
-        "Queues",
-        _QUEUES.shard_bytes_max,
-        "Stored messages of one shard; beyond it publishing is refused with overloaded. Equal on "
-        "all nodes.",
-        ge=1_048_576,
-    )
-    queue_index_bytes_max: int = _setting(
-        "Queues",
-        _QUEUES.shard_index_bytes_max,
-        "Memory for the index of one shard; beyond it publishing is refused with overloaded. A "
-        "batch costs 36 bytes, a keyed message 4, one with delay, priority or ttl about 200. "
-        "Equal on all nodes.",
-        ge=1_048_576,
-    )
-    queue_segment_bytes_max: int = _setting(
-        "Queues",
-        _QUEUES.segment_bytes_max,
-        "Size of a file of stored messages. Smaller gives disk space back sooner. Equal on all "
-        "nodes.",
-        ge=65_536,
-        le=1 << 31,
-    )
-    queue_dead_letters_max: int = _setting(
-        "Queues",
-        _QUEUES.dead_letters_per_group_max,
-        "Dead letters of one group in one shard; beyond it the oldest are dropped. Equal on all "
-        "nodes.",
-        ge=1,
-    )
-    queue_producers_max: int = _setting(
-        "Queues",
-        _QUEUES.producers_per_partition_max,
-        "Producers whose last batches a partition remembers, so that nothing is stored twice; the "
-        "longest unused is forgotten. Equal on all nodes.",
-        ge=1,
-    )
-    queue_member_bytes_max: int = _setting(
-        "Queues",
-        _DELIVERY.member_bytes_max,
-        "Bytes that one consumer may hold unsettled; it gets no more until it settles some.",
-        ge=1_024,
-    )
-    queue_delivery_bytes_max: int = _setting(
-        "Queues",
-        _DELIVERY.delivery_bytes_max,
-        "Bytes in one delivery; at least one message is delivered.",
-        ge=1_024,
-    )
-    queue_yield_ms: int = _setting(
-        "Queues",
-        _DELIVERY.yield_ms,
-        "How long a consumer in exclusive mode may take to hand over a partition that is "
-        "assigned to another one.",
-        ge=100,
-    )
-    queue_recent_bytes_max: int = _setting(
-        "Queues",
-        _STORE.recent_bytes_max,
-        "Messages kept in memory after they were written, so that consumers who keep up cause no "
-        "reading.",
-        ge=0,
-    )
-    queue_snapshot_bytes_min: int = _setting(
-        "Queues",
-        8 * 1024 * 1024,
-        "Log written by one shard since its last snapshot before the next one. The log is held in "
-        "memory till then.",
-        ge=1_024,
-    )
-    disk_reserve_bytes: int = _setting(
-        "Queues",
-        256 * 1024 * 1024,
-        "Free disk space below which a leader takes no more messages; acknowledgements go on.",
-        ge=0,
-    )
-
-    snapshot_bytes_min: int = _setting(
+    snapshot_bytes_min: int = setting(
         "Storage",
         _REPLICA.snapshot_bytes_min,
         "Log written since the last snapshot before a new one is worth its pause.",
         ge=1_024,
     )
-    snapshot_ratio: float = _setting(
+    snapshot_ratio: float = setting(
         "Storage",
         _REPLICA.snapshot_ratio,
         "... and at least this many times the size of the last snapshot.",
@@ -376,7 +297,7 @@ class Settings(BaseSettings):
         le=1_000,
     )
 
-    wal_segment_bytes_max: int = _setting(
+    wal_segment_bytes_max: int = setting(
         "Storage",
         _WAL.segment_bytes_max,
         "Size at which a new segment of the log is begun. Smaller gives disk space back sooner.",
@@ -384,39 +305,39 @@ class Settings(BaseSettings):
         le=1 << 32,
     )
 
-    connections_max: int = _setting(
+    connections_max: int = setting(
         "Limits",
         10_000,
         "Client connections; one more is answered 503.",
         ge=1,
     )
-    frame_bytes_max: int = _setting(
+    frame_bytes_max: int = setting(
         "Limits",
         1 << 22,
         "Largest frame that a client may send after it has said hello.",
         ge=4_096,
         le=67_108_864,
     )
-    peer_frame_bytes_max: int = _setting(
+    peer_frame_bytes_max: int = setting(
         "Limits",
         1 << 26,
         "Largest frame accepted from another node.",
         ge=1_048_576,
         le=1_073_741_824,
     )
-    watchers_max: int = _setting(
+    watchers_max: int = setting(
         "Limits",
         1_000,
         "Open watches; one more is refused with limit_exceeded.",
         ge=1,
     )
-    history_events_max: int = _setting(
+    history_events_max: int = setting(
         "Limits",
         10_000,
         "Events kept per group for watchers that come back.",
         ge=1,
     )
-    handshake_timeout_s: float = _setting(
+    handshake_timeout_s: float = setting(
         "Limits",
         5.0,
         "A connection that has not said hello by then is closed.",
@@ -424,66 +345,66 @@ class Settings(BaseSettings):
         le=60,
     )
 
-    tls_cert: Path | None = _setting(
+    tls_cert: Path | None = setting(
         "Security",
         None,
         "PEM certificate chain of the API.",
     )
-    tls_key: Path | None = _setting(
+    tls_key: Path | None = setting(
         "Security",
         None,
         "PEM private key for `tls_cert`.",
     )
-    api_keys_file: Path | None = _setting(
+    api_keys_file: Path | None = setting(
         "Security",
         None,
         "File of API key hashes; when set, clients must present a key.",
     )
-    peer_ca: Path | None = _setting(
+    peer_ca: Path | None = setting(
         "Security",
         None,
         "PEM certificate of the cluster's own CA; peers must present a certificate of it.",
     )
-    peer_cert: Path | None = _setting(
+    peer_cert: Path | None = setting(
         "Security",
         None,
         "PEM certificate of this node for peers, signed by `peer_ca`.",
     )
-    peer_key: Path | None = _setting(
+    peer_key: Path | None = setting(
         "Security",
         None,
         "PEM private key for `peer_cert`.",
     )
-    i_know_this_is_insecure: bool = _setting(
+    i_know_this_is_insecure: bool = setting(
         "Security",
         False,
         "Allow addresses other than loopback without TLS and API keys. Everybody who can "
         "reach the ports can then take and break every lock.",
     )
 
-    config: Path | None = _setting(
+    config: Path | None = setting(
         "Operation",
         None,
         "TOML file with settings.",
     )
-    failure_detector_ms: int = _setting(
+    failure_detector_ms: int = setting(
         "Operation",
         250,
         "Pause between heartbeats of the failure detector (hints and metrics; never safety).",
         ge=10,
         le=60_000,
     )
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = _setting(
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting(
         "Operation",
         "INFO",
         "Least important log line to write: DEBUG, INFO, WARNING, ERROR.",
     )
-    log_format: Literal["auto", "json", "console"] = _setting(
+    log_format: Literal["auto", "json", "console"] = setting(
         "Operation",
         "auto",
         "auto (console on a terminal, else json), json (one object per line) or console.",
     )
-    shutdown_timeout_s: float = _setting(
+    shutdown_timeout_s: float = setting(
         "Operation",
         10.0,
         "Time after SIGTERM to hand leadership over and finish answers.",
@@ -606,38 +527,6 @@ class Settings(BaseSettings):
             deadlock_visits_max=self.deadlock_visits_max,
             victim_policy=self.deadlock_victim,
         )
-
-    def queue_replica_config(self, wall_offset_ms: int) -> ReplicaConfig:
-        """Return the same for queue shards, whose log time follows the wall clock."""
-        return msgspec.structs.replace(
-            self.replica_config(),
-            snapshot_bytes_min=self.queue_snapshot_bytes_min,
-            snapshot_ratio=1.0,
-            wall_offset_ms=wall_offset_ms,
-        )
-
-    def queue_limits(self) -> QueueLimits:
-        """Return the limits of every queue shard."""
-        return QueueLimits(
-            record_bytes_max=self.queue_record_bytes_max,
-            shard_bytes_max=self.queue_shard_bytes_max,
-            shard_index_bytes_max=self.queue_index_bytes_max,
-            segment_bytes_max=self.queue_segment_bytes_max,
-            dead_letters_per_group_max=self.queue_dead_letters_max,
-            producers_per_partition_max=self.queue_producers_max,
-        )
-
-    def delivery_limits(self) -> DeliveryLimits:
-        """Return what this node allows itself as the leader of a queue shard."""
-        return DeliveryLimits(
-            member_bytes_max=self.queue_member_bytes_max,
-            delivery_bytes_max=self.queue_delivery_bytes_max,
-            yield_ms=self.queue_yield_ms,
-        )
-
-    def store_limits(self) -> StoreLimits:
-        """Return how much of the message store is kept in memory."""
-        return StoreLimits(recent_bytes_max=self.queue_recent_bytes_max)
 
     def wal_options(self) -> WalOptions:
         """Return how the log is cut into segments."""

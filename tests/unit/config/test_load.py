@@ -129,12 +129,20 @@ def test_pbft_is_refused_with_its_reason() -> None:
     assert "pbft is not available yet" in refusal(consensus_type="pbft").message
 
 
-@pytest.mark.parametrize("role", ["queue_node", "cache_node", "worker"])
+@pytest.mark.parametrize("role", ["cache_node", "worker"])
 def test_roles_that_do_not_exist_yet_are_refused(
     monkeypatch: pytest.MonkeyPatch, role: str
 ) -> None:
     monkeypatch.setenv("NODE_TYPE", role)
     assert "not available yet" in refusal().message
+
+
+@pytest.mark.parametrize(("kind", "role"), [("lock_manager", "locks"), ("queue_node", "queues")])
+def test_the_predecessors_kinds_of_node_are_roles(
+    monkeypatch: pytest.MonkeyPatch, kind: str, role: str
+) -> None:
+    monkeypatch.setenv("NODE_TYPE", kind)
+    assert load_settings().role_names == {role}
 
 
 def test_variables_without_effect_are_told(monkeypatch: pytest.MonkeyPatch) -> None:

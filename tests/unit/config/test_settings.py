@@ -17,6 +17,9 @@ BUILDERS: list[Callable[[Settings], Any]] = [
     Settings.session_limits,
     Settings.lock_limits,
     Settings.wal_options,
+    Settings.queue_limits,
+    Settings.delivery_limits,
+    Settings.store_limits,
 ]
 
 
