@@ -116,7 +116,11 @@ async def _print_messages(
             if not out.quiet:
                 output.message(f"synaxis: no message for {format_duration(wait)}")
             break
-        print_message(message, out, raw=raw)
+        try:
+            print_message(message, out, raw=raw)
+        except OSError:  # the reader has gone
+            await message.release()
+            raise
         printed += 1
         if ack:
             _ = message.ack()  # ``drain`` waits for it
