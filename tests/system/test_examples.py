@@ -54,3 +54,27 @@ def test_every_candidate_of_the_election_leads_once(cluster: ClusterProcesses) -
     output = output_of("leader_election.py", cluster)
     assert output.count("leads with token") == 3
     assert "everybody led once: True" in output
+
+
+def test_every_order_of_the_first_topic_is_billed_once(cluster: ClusterProcesses) -> None:
+    output = output_of("first_topic.py", cluster)
+    assert "on a majority of disks: partition " in output
+    assert output.count(" billed ") == 4
+    assert "acknowledged: 5, left: 0" in output
+
+
+def test_the_dead_letter_says_why_and_succeeds_when_it_is_sent_again(
+    cluster: ClusterProcesses,
+) -> None:
+    output = output_of("dead_letters.py", cluster)
+    assert output.count("failed: no rate for 'CHF'") == 3
+    assert "dead letter [20, 'CHF']: max_deliveries, KeyError: 'CHF'" in output
+    assert "sent again: 1\nbooked 21.00, delivery 1\ndead letters left: 0" in output
+
+
+def test_the_keyed_group_keeps_the_order_of_each_account(cluster: ClusterProcesses) -> None:
+    output = output_of("keyed_order.py", cluster)
+    assert "ada's deposit failed" in output
+    assert output.count("open, deposit, withdraw, close") == 3
+    assert "nobody waited for ada: True" in output
+    assert "every account in order: True" in output
