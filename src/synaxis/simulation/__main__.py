@@ -2,13 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from time import perf_counter
 
 from synaxis.simulation.planted_bugs import BUGS, SEEDS_MAX, hunt
 from synaxis.simulation.report import Batch, describe_failure
 from synaxis.simulation.run import SECONDS_DEFAULT, RunResult, run_seed, run_seeds
+from synaxis.simulation.seeds import LOCKS, QUEUES, Seed, mixed
 
 __all__ = ["main"]
 
@@ -24,7 +25,7 @@ def say(text: str) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run a number of seeds; exit status 1 if one fails or a fault never fired."""
-    seeds = range(options.first, options.first + options.seeds)
+    seeds = _named(range(options.first, options.first + options.seeds), options)
     return _report(run_seeds(seeds, options.seconds, options.jobs), lambda: False)
 
 
@@ -32,8 +33,15 @@ def soak(options: argparse.Namespace) -> int:
     """Run fresh seeds for some minutes of real time."""
     end = perf_counter() + options.minutes * 60
     say(f"seeds from {options.first}")
-    results = run_seeds(count(options.first), options.seconds, options.jobs)
+    seeds = _named(count(options.first), options)
+    results = run_seeds(seeds, options.seconds, options.jobs)
     return _report(results, lambda: perf_counter() >= end)
+
+
+def _named(numbers: Iterable[int], options: argparse.Namespace) -> Iterable[Seed]:
+    if options.world is None:
+        return mixed(numbers)
+    return (Seed(number, options.world) for number in numbers)
 
 
 def _report(results: Iterator[RunResult], is_over: Callable[[], bool]) -> int:
@@ -97,8 +105,9 @@ def main(arguments: list[str] | None = None) -> int:
     two.add_argument("--first", type=int, default=SOAK_FIRST_SEED)
     for command in (one, two):
         command.add_argument("--jobs", type=int, default=2)
+        command.add_argument("--world", choices=(LOCKS, QUEUES), help="both in turn by default")
     three = commands.add_parser("replay", help="run one seed again")
-    three.add_argument("--seed", type=int, required=True)
+    three.add_argument("--seed", type=Seed.parse, required=True, help="17, or q17")
     three.add_argument("--trace", action="store_true", help="print every message too")
     for command in (one, two, three):
         command.add_argument("--seconds", type=float, default=SECONDS_DEFAULT)

@@ -8,6 +8,7 @@ exist. The operator restarts what crashed and replaces what lost its disk, as pe
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
+from typing import Protocol
 
 from synaxis.consensus.raft.config import RaftConfig
 from synaxis.consensus.replica_config import ReplicaConfig
@@ -24,13 +25,11 @@ from synaxis.simulation.kernel import MICROSECONDS_PER_SECOND as SECOND
 from synaxis.simulation.kernel import Kernel
 from synaxis.simulation.network import Network, partition_pairs
 from synaxis.simulation.process import NodeConfig, SimulatedNode, Surroundings
-from synaxis.simulation.workload import LockWorkload
 from synaxis.storage.write_ahead_log import WalOptions
 
-__all__ = ["Cluster", "ClusterShape", "draw_shape"]
+__all__ = ["Cluster", "ClusterShape", "NodeFactory", "Workload", "draw_shape"]
 
 OPERATOR_INTERVAL = 200_000
-SECOND_TASK_CHANCE = 0.2
 SUCCESSOR_DELAY = 500_000
 BROKEN_LINK_NOTICE = 2_000
 
@@ -45,6 +44,25 @@ class ClusterShape:
     """Whether one more client only asks questions."""
     node: NodeConfig
     client: ClientConfig
+    locks: LockLimits
+
+
+class Workload(Protocol):
+    """What the clients of a run do."""
+
+    stopping: bool
+    """Set when they shall come to an end."""
+
+    def wants_more(self) -> bool:
+        """Return whether a client that comes now would have anything to do."""
+        ...
+
+    def enlist(self, name: str, site: ClientSite, config: ClientConfig, *, reader: bool) -> Client:
+        """Return a new client, at work."""
+        ...
+
+
+NodeFactory = Callable[[Surroundings, str, Members, SimulatedDirectory], SimulatedNode]
 
 
 def draw_shape(random: Random) -> ClusterShape:
@@ -64,10 +82,10 @@ def draw_shape(random: Random) -> ClusterShape:
         snapshot_bytes_min=random.choice((1_000, 8_000, 60_000, 2_000_000)),
         snapshot_ratio=random.choice((1.0, 4.0)),
     )
+    locks = LockLimits(victim_policy=random.choice(list(VictimPolicy)))
     node = NodeConfig(
         raft,
         replica,
-        LockLimits(victim_policy=random.choice(list(VictimPolicy))),
         WalOptions(segment_bytes_max=random.choice((2_048, 16_384, 1_048_576))),
         turn=random.choice((0, 50, 200, 2_000)),
         sync_max=random.choice((500, 3_000, 15_000)),
@@ -79,13 +97,21 @@ def draw_shape(random: Random) -> ClusterShape:
         hold_max=random.choice((20_000, 150_000, 600_000)),
     )
     nodes = random.choice((3, 3, 3, 3, 5, 5, 1))
-    return ClusterShape(nodes, random.randrange(4, 11), random.random() < 0.5, node, client)
+    clients, reader = random.randrange(4, 11), random.random() < 0.5
+    return ClusterShape(nodes, clients, reader, node, client, locks)
 
 
 class Cluster:
     """The world of one run."""
 
-    def __init__(self, kernel: Kernel, shape: ClusterShape, mix: FaultMix) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        shape: ClusterShape,
+        mix: FaultMix,
+        make_node: NodeFactory,
+        workload: Workload,
+    ) -> None:
         self.kernel = kernel
         self.mix = mix
         self.shape = shape
@@ -96,7 +122,8 @@ class Cluster:
         self.monitor = Monitor(kernel, self.coverage, bootstrap)
         self.network = Network(kernel, self.coverage, mix.links)
         self.history = self.monitor.history
-        self.workload = LockWorkload(kernel.stream("workload"))
+        self.workload = workload
+        self._make_node = make_node
         self.clients: list[Client] = []
         self.nodes: dict[str, SimulatedNode] = {}
         self.node_ids: list[str] = []
@@ -146,7 +173,7 @@ class Cluster:
 
     def _add_node(self, name: str, bootstrap: Members) -> None:
         disk = SimulatedDirectory(self.kernel.stream(f"disk/{name}"), self.coverage, DiskFaults())
-        node = SimulatedNode(self._around, name, bootstrap, disk)
+        node = self._make_node(self._around, name, bootstrap, disk)
         self.nodes[name] = node
         self.node_ids.append(name)
         drift = self.mix.drift_max
@@ -156,17 +183,10 @@ class Cluster:
         self.kernel.after(self.random.randrange(50_000), node.boot)
 
     def _add_client(self, *, reader: bool = False) -> None:
-        if self.workload.stopping:
-            return
-        name = f"c{len(self.clients) + 1}"
-        client = Client(name, self._site, self.shape.client)
-        self.clients.append(client)
-        if reader:
-            client.run(self.workload.reader_script)
-        elif client.random.random() < SECOND_TASK_CHANCE:
-            client.run(self.workload.script, self.workload.second_script)
-        else:
-            client.run(self.workload.script)
+        if self.workload.wants_more():
+            name = f"c{len(self.clients) + 1}"
+            config = self.shape.client
+            self.clients.append(self.workload.enlist(name, self._site, config, reader=reader))
 
     # --- looking ---------------------------------------------------------------------------
 
@@ -398,10 +418,13 @@ class Cluster:
         """Let a client vanish; another one comes."""
         alive = [client for client in self.live_clients() if not client.finished]
         if alive:
-            client = self.random.choice(alive)
-            self.kernel.note("client", client.name, "dies")
-            client.die()
-            self.kernel.after(SUCCESSOR_DELAY, self._add_client)
+            self.lose_client(self.random.choice(alive))
+
+    def lose_client(self, client: Client) -> None:
+        """Let this client vanish; another one comes."""
+        self.kernel.note("client", client.name, "dies")
+        client.die()
+        self.kernel.after(SUCCESSOR_DELAY, self._add_client)
 
     def pause_client(self) -> None:
         """Stop a client, often for longer than its session lives."""

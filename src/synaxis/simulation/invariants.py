@@ -15,7 +15,7 @@ of the calls that the state machines received, so it can tell at once, cheaply:
 Sources: Ongaro, thesis 3 (Figure 3.2) and 3.8; the list of reference/consensus.md 2.1.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
 import msgspec
@@ -33,6 +33,9 @@ from synaxis.ports import LogStatus, RecoveredGroup, ReplicatedLog
 from synaxis.simulation.coverage import Coverage
 from synaxis.simulation.history import MachineCall, MachineCallKind, Operation
 from synaxis.simulation.kernel import Kernel
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["DurableLog", "InvariantViolation", "Monitor"]
 
@@ -139,6 +142,8 @@ class Monitor:
         """(session, sequence) -> position of its call, position of its reply, the reply."""
         self.trusted: dict[SessionId, int] = {}
         """Until when the client of a session acts upon it (us)."""
+        self.on_call: Callable[[MachineCall], None] | None = None
+        """Told of each call when the first replica makes it."""
         self.committed_max = LogIndex(0)
         self.leader_terms: dict[Term, str] = {}
         self._committed: dict[int, tuple[Term, int, int]] = {}
@@ -348,6 +353,8 @@ class Monitor:
             return
         assert position == len(calls), "a replica skipped calls"
         calls.append(call)
+        if self.on_call is not None:
+            self.on_call(call)
         if call.kind == MachineCallKind.APPLY:
             self._first_applied(position, call)
         elif call.kind == MachineCallKind.END_SESSION:

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from random import Random
 from typing import Any
 
+from synaxis.simulation.seeds import Seed
+
 __all__ = ["MICROSECONDS_PER_MILLISECOND", "MICROSECONDS_PER_SECOND", "Kernel"]
 
 MICROSECONDS_PER_MILLISECOND = 1_000
@@ -25,10 +27,12 @@ class Kernel:
 
     __slots__ = ("_heap", "_scheduled", "digest", "executed", "now", "seed", "trace", "verbose")
 
-    def __init__(self, seed: int, *, keep_trace: bool = False, verbose: bool = False) -> None:
-        self.seed = seed
+    def __init__(
+        self, seed: Seed | int, *, keep_trace: bool = False, verbose: bool = False
+    ) -> None:
+        self.seed = Seed(seed) if isinstance(seed, int) else seed
         self.now = 0
-        self.digest = seed
+        self.digest = self.seed.number
         self.executed = 0
         self.verbose = verbose
         """Whether messages are worth a trace line as well."""

@@ -2,6 +2,9 @@
 
 Links keep order unless the run drew ``reorder``; the protocol must not rely on it. A partition is
 a set of directed pairs that carry nothing; clients are reached around it unless it names them.
+
+``flow`` is what a TCP connection makes of such a link: in order, late where something was lost,
+nothing twice; only a cut makes a gap.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,6 +16,8 @@ from synaxis.simulation.coverage import Coverage
 from synaxis.simulation.kernel import Kernel
 
 __all__ = ["PARTITIONS", "LinkFaults", "Network", "partition_pairs"]
+
+RESEND_AFTER_US = 200_000
 
 Endpoint = Callable[[str, Any], None]
 Pair = tuple[str, str]
@@ -106,8 +111,8 @@ def partition_pairs(
 class Network:
     """Carries messages between named endpoints."""
 
-    __slots__ = ("_clogged", "_coverage", "_cut", "_endpoints", "_kernel", "_last", "_random",
-                 "delivered", "faults", "sent")  # fmt: skip
+    __slots__ = ("_clogged", "_coverage", "_cut", "_endpoints", "_flows", "_kernel", "_last",
+                 "_random", "delivered", "faults", "sent")  # fmt: skip
 
     def __init__(self, kernel: Kernel, coverage: Coverage, faults: LinkFaults) -> None:
         self._kernel = kernel
@@ -117,6 +122,7 @@ class Network:
         self._cut: set[Pair] = set()
         self._clogged: dict[Pair, int] = {}
         self._last: dict[Pair, int] = {}
+        self._flows: dict[Pair, int] = {}
         self.faults = faults
         self.sent = 0
         self.delivered = 0
@@ -164,6 +170,25 @@ class Network:
         if faults.duplicate and random.random() < faults.duplicate:
             self._coverage.hit("network.duplicated")
             self._carry(pair, message)
+
+    def flow(self, sender: str, receiver: str, message: object) -> None:
+        """Send ``message`` on a connection; it arrives later, behind what was sent before it.
+
+        Never, if the link is cut now or the receiver is gone by then.
+        """
+        self.sent += 1
+        faults, random = self.faults, self._random
+        pair = (sender, receiver)
+        if pair in self._cut:
+            self._coverage.hit("network.cut")
+            return
+        spread = faults.delay_max - faults.delay_min
+        time = self._kernel.now + faults.delay_min + int(random.random() * spread)
+        if faults.loss and random.random() < faults.loss:
+            time += RESEND_AFTER_US
+        time = max(time, self._flows.get(pair, 0), self._clogged.get(pair, 0))
+        self._flows[pair] = time
+        self._kernel.at(time, self._deliver, pair, message)
 
     def _carry(self, pair: Pair, message: object) -> None:
         faults = self.faults

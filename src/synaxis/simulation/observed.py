@@ -1,34 +1,33 @@
 """The real machines, reporting to the monitor. Nothing is changed, only told."""
 
 import struct
+from typing import Protocol, cast
 
 import msgspec
 
+from synaxis.consensus.attending import CONFIRMATION
 from synaxis.consensus.commands import Proposal
 from synaxis.consensus.raft.machine import Raft
+from synaxis.consensus.reads import Read
 from synaxis.consensus.replica import Replica
 from synaxis.consensus.sessions import CachedReply
 from synaxis.effects import Effects, Entry, Outcome, Snapshot
 from synaxis.ids import LogIndex, LogTime, Sequence, SessionId
-from synaxis.locks.machine import LockMachine
+from synaxis.ports import StateMachine
 from synaxis.simulation.history import MachineCall, MachineCallKind
 from synaxis.simulation.invariants import STATE_CHECK_INTERVAL, Monitor
 
-__all__ = ["ObservedMachine", "ObservedRaft", "ObservedReplica"]
+__all__ = ["CallLog", "ObservedMachine", "ObservedRaft", "ObservedReplica"]
 
 _POSITION = struct.Struct(">Q")
 _NOBODY = SessionId(0)
 _NO_SEQUENCE = Sequence(0)
 
 
-class ObservedMachine(LockMachine):
-    """Numbers the calls it receives; the number travels in its snapshots."""
+class CallLog:
+    """Numbers the calls that one machine receives; the number travels in its snapshots."""
 
-    monitor: Monitor
-    node: str
-
-    def observe(self, monitor: Monitor, node: str) -> None:
-        """Begin to report."""
+    def __init__(self, monitor: Monitor, node: str) -> None:
         self.monitor = monitor
         self.node = node
         self.position = 0
@@ -36,60 +35,41 @@ class ObservedMachine(LockMachine):
         """id of an answer object -> how many calls it had seen; emptied every turn."""
         self._outcomes: list[Outcome] = []
 
-    def _report(
+    def report(
         self,
         kind: MachineCallKind,
         now: LogTime,
-        session: SessionId = _NOBODY,
-        sequence: Sequence = _NO_SEQUENCE,
-        command: msgspec.Struct | None = None,
-        reply: msgspec.Struct | None = None,
+        outcomes: list[Outcome],
+        who: tuple[SessionId, Sequence] = (_NOBODY, _NO_SEQUENCE),
+        what: tuple[msgspec.Struct | None, msgspec.Struct | None] = (None, None),
     ) -> None:
-        outcomes = super().take_outcomes()
+        """Tell the monitor of a call; ``what`` is command and reply."""
         self._outcomes += outcomes
         late = [(one.session, one.sequence, one.reply) for one in outcomes]
         time = self.monitor.kernel.now
-        call = MachineCall(kind, session, sequence, command, now, reply, late, time)
+        call = MachineCall(kind, *who, what[0], now, what[1], late, time)
         self.monitor.called(self.node, self.position, call)
         self.position += 1
-
-    def apply(
-        self, session: SessionId, sequence: Sequence, command: msgspec.Struct, now: LogTime
-    ) -> msgspec.Struct | None:
-        """Apply and report."""
-        reply = super().apply(session, sequence, command, now)
-        self._report(MachineCallKind.APPLY, now, session, sequence, command, reply)
-        return reply
-
-    def end_session(self, session: SessionId, now: LogTime) -> None:
-        """End the session and report."""
-        super().end_session(session, now)
-        self._report(MachineCallKind.END_SESSION, now, session)
-
-    def advance(self, now: LogTime) -> None:
-        """Advance and report."""
-        super().advance(now)
-        self._report(MachineCallKind.ADVANCE, now)
 
     def take_outcomes(self) -> list[Outcome]:
         """Drain what the calls since the last drain have decided."""
         outcomes, self._outcomes = self._outcomes, []
         return outcomes
 
-    def query(self, query: msgspec.Struct, now: LogTime) -> msgspec.Struct:
-        """Answer, remembering how much of the history the answer had seen."""
-        answer = super().query(query, now)
-        self.answers[id(answer)] = self.position
-        return answer
+    def pack(self, snapshot: bytes) -> bytes:
+        """Return a snapshot with the number of calls in front."""
+        return _POSITION.pack(self.position) + snapshot
 
-    def snapshot(self) -> bytes:
-        """Return the state with the number of calls in front."""
-        return _POSITION.pack(self.position) + super().snapshot()
-
-    def restore(self, data: bytes) -> None:
-        """Continue behind the calls that the snapshot contains."""
+    def unpack(self, data: bytes) -> bytes:
+        """Continue behind the calls that the snapshot contains; returns what it was made of."""
         (self.position,) = _POSITION.unpack_from(data)
-        super().restore(data[_POSITION.size :])
+        return data[_POSITION.size :]
+
+
+class ObservedMachine(StateMachine, Protocol):
+    """A real machine that reports its calls."""
+
+    calls: CallLog
 
 
 class ObservedRaft(Raft):
@@ -122,6 +102,13 @@ class ObservedReplica(Replica):
 
     monitor: Monitor
     node: str
+    asked_us = 0
+    """When the attendant last had to have the leadership confirmed."""
+
+    def _read(self, read: Read) -> None:
+        if read.question is CONFIRMATION:
+            self.asked_us = self.monitor.kernel.now
+        super()._read(read)
 
     def _apply_entry(self, entry: Entry) -> None:
         super()._apply_entry(entry)
@@ -129,13 +116,15 @@ class ObservedReplica(Replica):
             self.monitor.state_at(self.node, entry.index, self.state())
 
     def _apply_one(self, proposal: Proposal, rank: int, now: LogTime) -> CachedReply | None:
-        machine = self.machine
-        assert isinstance(machine, ObservedMachine)
-        before = machine.position
+        calls = self._calls()
+        before = calls.position
         cached = super()._apply_one(proposal, rank, now)
-        if machine.position == before:
+        if calls.position == before:
             self.monitor.skipped(proposal)
         return cached
+
+    def _calls(self) -> CallLog:
+        return cast("ObservedMachine", self.machine).calls
 
     def _restore(self, snapshot: Snapshot) -> None:
         super()._restore(snapshot)

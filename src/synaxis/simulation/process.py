@@ -1,5 +1,7 @@
 """One simulated node: the real replica on the real log on a simulated disk, and its executor.
 
+What the replica is a replica of, a subclass says (``LockNode``, ``QueueNode``).
+
 The executor does what ``nodes.driver`` does, in the same order: inputs gather until the end of
 the turn; then ``send_now`` leaves, ``persist`` goes to the disk, ``send_after`` waits for it, and
 replies go out. The disk takes everything that was submitted while it was busy as one batch.
@@ -8,9 +10,10 @@ A process can crash (power lost or only killed), restart, be paused (its clock r
 waits) and stop itself when its disk fails.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -19,7 +22,6 @@ from synaxis.consensus.replica_config import ReplicaConfig
 from synaxis.effects import Effects, Members, Persist, Reply, refusal
 from synaxis.errors import StorageError, SynaxisError
 from synaxis.ids import GroupId, Instant, NodeId, Term
-from synaxis.locks.limits import LockLimits
 from synaxis.ports import RecoveredGroup
 from synaxis.simulation.clock import NodeClock
 from synaxis.simulation.coverage import Coverage
@@ -32,9 +34,8 @@ from synaxis.simulation.pending import Ask, AskKind, Told
 from synaxis.storage.write_ahead_log import WalOptions, WriteAheadLog
 from synaxis.wire.peer import Envelope
 
-__all__ = ["GROUP", "NodeConfig", "SimulatedNode", "Surroundings"]
+__all__ = ["CLUSTER_ID", "NodeConfig", "SimulatedNode", "Surroundings"]
 
-GROUP = GroupId("locks/0")
 CLUSTER_ID = "simulated"
 
 TICK_MIN_US = 2 * MICROSECONDS_PER_MILLISECOND
@@ -56,7 +57,6 @@ class NodeConfig:
 
     raft: RaftConfig
     replica: ReplicaConfig
-    locks: LockLimits
     wal: WalOptions
     turn: int = 100
     """How long a turn gathers inputs."""
@@ -81,8 +81,10 @@ class Surroundings:
     """Told when a process ended: its peers may notice their broken links."""
 
 
-class SimulatedNode:
+class SimulatedNode(ABC):
     """A machine with a disk, and the process on it while it runs."""
+
+    group: ClassVar[GroupId]
 
     def __init__(
         self, around: Surroundings, node_id: str, bootstrap: Members, disk: SimulatedDirectory
@@ -117,7 +119,7 @@ class SimulatedNode:
         self.paused_until = 0
         self.clock.reboot(self.random)
         try:
-            wal, groups = WriteAheadLog.open(self.disk, CLUSTER_ID, self.id, self.around.config.wal)
+            wal, groups = self._open_log()
         except PowerLost:
             self.disk.crash()
             self._plan_restart()
@@ -127,7 +129,31 @@ class SimulatedNode:
             self.disk.kill()
             self._plan_restart()
             return
-        self._build(wal, groups.get(GROUP, RecoveredGroup()))
+        self._build(wal, groups.get(self.group, RecoveredGroup()))
+
+    # --- what a subclass decides ---------------------------------------------------------------
+
+    def _open_log(self) -> tuple[WriteAheadLog, dict[GroupId, RecoveredGroup]]:
+        """Open what the disk holds; may raise whatever a disk raises."""
+        return WriteAheadLog.open(self.disk, CLUSTER_ID, self.id, self.around.config.wal)
+
+    @abstractmethod
+    def _make_machine(self) -> ObservedMachine:
+        """Return the state machine of a process that starts."""
+
+    def _replica_config(self, now: Instant) -> ReplicaConfig:
+        """Return the limits of a process that starts at ``now``."""
+        del now
+        return self.around.config.replica
+
+    def _started(self, replica: ObservedReplica) -> None:  # noqa: B027  nothing is a good answer
+        """Prepare a process that is about to run."""
+
+    def _take(self, replica: ObservedReplica, sender: str, message: msgspec.Struct) -> None:
+        """Take a message of a peer."""
+        replica.handle(NodeId(sender), message, self.clock.now())
+
+    # --- its end --------------------------------------------------------------------------------
 
     def _build(self, wal: WriteAheadLog, group: RecoveredGroup) -> None:
         config, monitor = self.around.config, self.around.monitor
@@ -136,10 +162,10 @@ class SimulatedNode:
         self._wal = wal
         log = ObservedRaft(self.id, config.raft, group, self.bootstrap, self.random, now)
         log.monitor, log.node = monitor, self.id
-        machine = ObservedMachine(config.locks)
-        machine.observe(monitor, self.id)
+        machine = self._make_machine()
         ObservedReplica.monitor, ObservedReplica.node = monitor, self.id
-        replica = ObservedReplica(GROUP, log, machine, config.replica, group.snapshot, now)
+        limits = self._replica_config(now)
+        replica = ObservedReplica(self.group, log, machine, limits, group.snapshot, now)
         replica.monitor, replica.node = monitor, self.id
         self.log, self.machine, self.replica = log, machine, replica
         self._held: list[list[tuple[NodeId, msgspec.Struct]]] = []
@@ -150,6 +176,7 @@ class SimulatedNode:
         self._led: Term | None = None
         self._timer_at: int | None = None
         self._timer_serial = 0
+        self._started(replica)
         self.running = True
         self.kernel.note(self.id, "started with", group.hard_state, len(group.entries), "entries")
         self.around.network.attach(self.id, self._receive)
@@ -263,8 +290,8 @@ class SimulatedNode:
         if type(message) is Ask:
             self._serve(replica, sender, message)
         else:
-            replica.handle(NodeId(sender), message, self.clock.now())
-        if not self._marked:
+            self._take(replica, sender, message)
+        if self.running and not self._marked:
             self._mark()
 
     def _serve(self, replica: ObservedReplica, client: str, ask: Ask) -> None:
@@ -301,6 +328,8 @@ class SimulatedNode:
         assert log is not None
         effects = replica.take_effects()
         self._execute(effects)
+        if incarnation != self.incarnation:
+            return
         if log.leading != self._led:
             self._led = log.leading
             if self._led is not None:
@@ -310,6 +339,8 @@ class SimulatedNode:
             replica.check_invariants()
         if self._turns % LOG_CHECK_INTERVAL == 1:
             log.check_invariants()
+        if replica.is_restless:
+            self._mark()
         self._arm(replica.deadline())
 
     def _report_leadership(self, log: ObservedRaft) -> None:
@@ -324,6 +355,22 @@ class SimulatedNode:
     def _execute(self, effects: Effects) -> None:
         for target, message in effects.send_now:
             self._send(target, message)
+        self._before_log(effects)
+        self._persist(effects)
+        self._after_log(effects)
+        for reply in effects.replies:
+            self._answer(reply)
+        if effects.restore is not None:
+            self.around.coverage.hit("raft.snapshot_installed")
+        self.machine.calls.answers.clear()
+
+    def _before_log(self, effects: Effects) -> None:  # noqa: B027  as above
+        """Do what must be done before the log gets what it has to keep."""
+
+    def _after_log(self, effects: Effects) -> None:  # noqa: B027  as above
+        """Do what comes before the replies."""
+
+    def _persist(self, effects: Effects) -> None:
         if effects.persist is not None:
             self._held.append(effects.send_after)
             self._queue.append(effects.persist)
@@ -336,17 +383,12 @@ class SimulatedNode:
             else:
                 for target, message in effects.send_after:
                     self._send(target, message)
-        for reply in effects.replies:
-            self._answer(reply)
-        if effects.restore is not None:
-            self.around.coverage.hit("raft.snapshot_installed")
-        self.machine.answers.clear()
 
     def _answer(self, reply: Reply) -> None:
         if reply.handle is None:
             return
         client, number = reply.handle
-        position = self.machine.answers.get(id(reply.body), -1)
+        position = self.machine.calls.answers.get(id(reply.body), -1)
         told = Told(number, reply.index, reply.rank, reply.body, position)
         if self.kernel.verbose:
             self.kernel.note(self.id, "->", client, told)
@@ -358,7 +400,7 @@ class SimulatedNode:
         if self.kernel.verbose:
             self.kernel.note(self.id, "->", target, message)
         if around.config.encode:
-            envelope = Envelope(GROUP, message)  # type: ignore[arg-type]  # only Raft speaks here
+            envelope = Envelope(self.group, message)  # type: ignore[arg-type]  # only Raft speaks here
             message = _DECODER.decode(_ENCODER.encode(envelope)).message
         around.network.send(self.id, target, message)
 
@@ -376,7 +418,7 @@ class SimulatedNode:
 
     def _write_batch(self, batch: list[Persist]) -> None:
         for persist in batch:
-            self._wal.append(GROUP, persist)
+            self._wal.append(self.group, persist)
         taken = self._wal.take()
         assert taken is not None
         self._wal.write(taken)

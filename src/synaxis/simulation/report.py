@@ -1,9 +1,13 @@
 """What a batch of runs tells people: failures first, then proof that the faults really fired."""
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from synaxis.simulation.coverage import EXPECTED_BATCH_SEEDS, Coverage, missing
 from synaxis.simulation.run import SECONDS_DEFAULT, RunResult
+
+if TYPE_CHECKING:
+    from synaxis.simulation.seeds import Seed
 
 __all__ = ["Batch", "describe_failure"]
 
@@ -34,7 +38,7 @@ class Batch:
 
     def __init__(self) -> None:
         self.seeds = 0
-        self.failed: list[int] = []
+        self.failed: list[Seed] = []
         self.virtual_s = 0.0
         self.cpu_s = 0.0
         self.events = 0

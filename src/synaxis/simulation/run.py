@@ -2,8 +2,8 @@
 
 A run has two phases. *Safety*: everything that the seed drew goes wrong while clients work.
 *Liveness*: all faults end, and within bounded virtual time there must be a leader, every client
-must get on, every session and lock must come to its end, and all replicas must be equal. Then the
-history is checked.
+must get on, everything must come to its end, and all replicas must be equal. Then the history is
+checked. What clients do, and what a history must be like, is the seed's *world*.
 """
 
 import traceback
@@ -13,19 +13,21 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, field
 from itertools import pairwise
 from time import process_time
+from typing import Protocol
 
-from synaxis.simulation import lock_history, witness
-from synaxis.simulation.cluster import Cluster, draw_shape
+from synaxis.simulation.cluster import Cluster, ClusterShape, draw_shape
 from synaxis.simulation.coverage import Coverage
 from synaxis.simulation.faults import FaultMix, draw_mix
 from synaxis.simulation.history import HistoryViolation
 from synaxis.simulation.invariants import InvariantViolation
 from synaxis.simulation.kernel import MICROSECONDS_PER_SECOND as SECOND
 from synaxis.simulation.kernel import Kernel
-from synaxis.simulation.lock_model import LockModel
-from synaxis.simulation.wgl import Verdict, check
+from synaxis.simulation.lock_world import LockWorld
+from synaxis.simulation.process import SimulatedNode
+from synaxis.simulation.queues.world import QueueWorld
+from synaxis.simulation.seeds import LOCKS, QUEUES, Seed
 
-__all__ = ["SECONDS_DEFAULT", "RunResult", "run_seed", "run_seeds", "totals"]
+__all__ = ["SECONDS_DEFAULT", "RunResult", "World", "run_seed", "run_seeds", "totals"]
 
 SECONDS_DEFAULT = 60.0
 """Virtual length of the phase with faults."""
@@ -40,15 +42,49 @@ _RULES: dict[type[BaseException], str] = {
     HistoryViolation: "history",
     AssertionError: "an assertion of the machines",
 }
-WGL_OPERATIONS_MAX = 2_000
-"""Operations of one lock that are searched; longer histories are checked up to there."""
+
+
+class World(Protocol):
+    """What is special about the clusters of one kind of seed."""
+
+    cluster: Cluster
+    searched: int
+    """Operations that a linearizability search has looked at."""
+
+    def settle(self) -> None:
+        """The faults are over, and clients shall come to their end."""
+        ...
+
+    def compare(self, replicas: list[SimulatedNode]) -> None:
+        """Demand what must be so when all replicas have applied the same.
+
+        Raises:
+            InvariantViolation: it is not.
+        """
+        ...
+
+    def check_history(self) -> None:
+        """Demand that the answers so far are those of a correct service.
+
+        Raises:
+            HistoryViolation: they are not.
+        """
+        ...
+
+    def check_end(self) -> None:
+        """Demand that nothing is left behind, after ``check_history``.
+
+        Raises:
+            HistoryViolation: something is.
+        """
+        ...
 
 
 @dataclass(slots=True)
 class RunResult:
     """What became of a seed."""
 
-    seed: int
+    seed: Seed
     seconds: float = SECONDS_DEFAULT
     failure: str | None = None
     """Name of the broken rule."""
@@ -73,8 +109,8 @@ class Run:
         self.seconds = seconds
         shape = draw_shape(kernel.stream("shape"))
         self.mix = mix or draw_mix(kernel.stream("mix"))
-        self.cluster = Cluster(kernel, shape, self.mix)
-        self.searched = 0
+        self.world: World = _WORLDS[kernel.seed.world](kernel, shape, self.mix)
+        self.cluster = self.world.cluster
 
     def execute(self) -> None:
         """Run everything.
@@ -90,11 +126,10 @@ class Run:
             self._demand_an_end()
         except InvariantViolation:
             # A wrong answer is the better explanation for clients that do not get on.
-            self._check_history()
+            self.world.check_history()
             raise
-        model = self._check_history()
-        if model.table.grants or model.table.waits:
-            raise HistoryViolation(f"locks outlived their sessions: {list(model.table.grants)}")
+        self.world.check_history()
+        self.world.check_end()
 
     # --- liveness --------------------------------------------------------------------------
 
@@ -138,6 +173,7 @@ class Run:
     def _demand_an_end(self) -> None:
         cluster = self.cluster
         cluster.workload.stopping = True
+        self.world.settle()
         self._within(
             FINISH_WITHIN_S,
             "every client finishes its work",
@@ -153,44 +189,27 @@ class Run:
         status = leader.log.status()
         if status.change_pending or cluster.wounded is not None or leader.replica.sessions.by_id:
             return False
+        nodes = [cluster.nodes[name] for name in status.members.voters]
         states = []
-        for name in status.members.voters:
-            replica = cluster.nodes[name].replica
+        for node in nodes:
+            replica = node.replica
             if replica is None or replica.applied_index != status.last_index:
                 return False
             states.append(replica.state())
         if any(one != other for one, other in pairwise(states)):
             raise InvariantViolation("equal states", "replicas differ at the end of the run")
+        self.world.compare(nodes)
         return True
 
-    # --- history ---------------------------------------------------------------------------
 
-    def _check_history(self) -> LockModel:
-        cluster = self.cluster
-        history, decided = cluster.history, cluster.monitor.decided
-        witness.check_real_time(history)
-        witness.check_answers(history, decided)
-        witness.check_order(history, decided)
-        model = witness.replay(cluster.monitor.calls, history, cluster.coverage)
-        for name in cluster.workload.plain:
-            self._search(name)
-        return model
-
-    def _search(self, name: str) -> None:
-        cluster = self.cluster
-        intervals = lock_history.intervals_of(
-            name, cluster.history, cluster.monitor.calls, cluster.monitor.decided
-        )
-        intervals.sort(key=lambda interval: interval.called)
-        intervals = lock_history.prefix(intervals, WGL_OPERATIONS_MAX)
-        self.searched += len(intervals)
-        verdict = check(intervals, lock_history.INITIAL, lock_history.sequential_lock)
-        if verdict is not Verdict.LINEARIZABLE:
-            raise HistoryViolation(f"the history of {name} is {verdict.value}")
+_WORLDS: dict[str, Callable[[Kernel, ClusterShape, FaultMix], World]] = {
+    LOCKS: LockWorld,
+    QUEUES: QueueWorld,
+}
 
 
 def run_seed(
-    seed: int,
+    seed: Seed | int,
     seconds: float = SECONDS_DEFAULT,
     *,
     keep_trace: bool = False,
@@ -200,13 +219,15 @@ def run_seed(
     """Run one seed to its verdict; never raises for a broken rule.
 
     Args:
-        seed: everything else follows from it.
+        seed: everything else follows from it; a mere number is a world of locks.
         seconds: virtual length of the phase with faults.
         keep_trace: return the whole trace, not only the end of a failure.
         verbose: trace messages too.
         mix: faults to use in place of the drawn ones.
     """
     started = process_time()
+    if isinstance(seed, int):
+        seed = Seed(seed)
     kernel = Kernel(seed, keep_trace=keep_trace, verbose=verbose)
     run = Run(kernel, seconds, mix)
     result = RunResult(seed, seconds, mix=run.mix.describe())
@@ -224,7 +245,7 @@ def run_seed(
     result.cpu_s = process_time() - started
     result.events = kernel.executed
     result.operations = len(run.cluster.history)
-    result.searched = run.searched
+    result.searched = run.world.searched
     result.coverage = dict(run.cluster.coverage)
     return result
 
@@ -243,7 +264,7 @@ def _line(time: int, *what: object) -> str:
     return f"{time / SECOND:12.6f}  {' '.join(str(item) for item in what)}"
 
 
-def run_seeds(seeds: Iterable[int], seconds: float, jobs: int) -> Iterator[RunResult]:
+def run_seeds(seeds: Iterable[Seed], seconds: float, jobs: int) -> Iterator[RunResult]:
     """Run many seeds, in order; ``seeds`` may be endless and is read as results are taken."""
     if jobs <= 1:
         for seed in seeds:

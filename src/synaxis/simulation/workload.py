@@ -21,6 +21,7 @@ from synaxis.locks.commands import (
     Release,
     SetPermits,
 )
+from synaxis.simulation.client import Client, ClientConfig, ClientSite
 from synaxis.simulation.task import Script, Task
 
 __all__ = ["LockWorkload"]
@@ -47,6 +48,7 @@ ACTIONS: tuple[tuple[str, int], ...] = (
 
 READER_INTERVAL_MAX = 200_000
 POLL_INTERVAL = 50_000
+SECOND_TASK_CHANCE = 0.2
 SEMAPHORES = ("gpu", "disk")
 WAIT_CHOICES_MS = (-1, -1, 150, 600, 2_000)
 
@@ -66,6 +68,21 @@ class LockWorkload:
         self._names = names
         self._weights = weights
         self.stopping = False
+
+    def wants_more(self) -> bool:
+        """Return whether a client that comes now would have anything to do."""
+        return not self.stopping
+
+    def enlist(self, name: str, site: ClientSite, config: ClientConfig, *, reader: bool) -> Client:
+        """Return a new client, at work."""
+        client = Client(name, site, config)
+        if reader:
+            client.run(self.reader_script)
+        elif client.random.random() < SECOND_TASK_CHANCE:
+            client.run(self.script, self.second_script)
+        else:
+            client.run(self.script)
+        return client
 
     def script(self, task: Task) -> Script:
         """Return the life of a client: sessions, and actions until ``stopping``."""

@@ -15,6 +15,7 @@ from synaxis.simulation.coverage import Coverage
 from synaxis.simulation.faults import FaultMix
 from synaxis.simulation.history import HistoryViolation, MachineCall, Operation
 from synaxis.simulation.kernel import Kernel
+from synaxis.simulation.lock_world import LockWorld
 from synaxis.simulation.run import Run
 from synaxis.simulation.wgl import Verdict, check
 
@@ -64,8 +65,9 @@ class History:
 def record(seed: int) -> History:
     run = Run(Kernel(seed), 6.0, FaultMix())
     run.execute()
-    monitor = run.cluster.monitor
-    return History(monitor.history, monitor.calls, monitor.decided, run.cluster.workload.plain)
+    monitor, world = run.cluster.monitor, run.world
+    assert isinstance(world, LockWorld)
+    return History(monitor.history, monitor.calls, monitor.decided, world.workload.plain)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,377 @@
+"""A simulated node with one queue shard: the real machine, dispatcher, log and message store.
+
+Does what the shell does around them: carries the topics' configuration into the shard that it
+leads, reads the bytes of what is delivered, gathers what snapshots refer to, keeps the members'
+streams. All on the node's one disk.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+import msgspec
+
+from synaxis.consensus.commands import Proposal
+from synaxis.consensus.replica_config import ReplicaConfig
+from synaxis.effects import Effects, Members, Reply, SnapshotMeta, refusal
+from synaxis.errors import ClusterError, StorageError, SynaxisError
+from synaxis.ids import GroupId, Instant, NodeId, Sequence, SessionId
+from synaxis.ports import LogStatus, RecoveredGroup
+from synaxis.queues.commands import (
+    Attach,
+    ConfigureTopic,
+    Delivery,
+    Extend,
+    Page,
+    RecordBatch,
+    Records,
+    Slice,
+)
+from synaxis.queues.units import cut, open_unit
+from synaxis.simulation.disk import PowerLost, SimulatedDirectory
+from synaxis.simulation.kernel import MICROSECONDS_PER_MILLISECOND
+from synaxis.simulation.observed import ObservedReplica
+from synaxis.simulation.pending import Told
+from synaxis.simulation.process import CLUSTER_ID, SimulatedNode, Surroundings
+from synaxis.simulation.queues.gathering import Gatherer
+from synaxis.simulation.queues.ledger import Began, Census, Deed, Delivering, Ledger, records_of
+from synaxis.simulation.queues.observed import ObservedDispatcher, ObservedQueues, term_of
+from synaxis.simulation.queues.setup import WALL_CLOCK_MS, QueueSetup
+from synaxis.simulation.queues.streams import Delivered, Hangup, NodeStream, PageRead, Push, Say
+from synaxis.storage.message_store import InlineExecutor, MessageStore
+from synaxis.storage.write_ahead_log import WriteAheadLog
+from synaxis.wire.peer import SegmentAsk, SegmentPart
+
+__all__ = ["QueueNode"]
+
+_NODE_ITSELF = SessionId(0)
+_KEEPER = "keeper"
+"""Handle of what the node proposes in its own name."""
+Slices = tuple[Slice, ...]
+SLOW_READ_US = 20_000
+
+
+class QueueNode(SimulatedNode):
+    """See the module."""
+
+    group: ClassVar[GroupId] = GroupId("queues/0")
+
+    def __init__(
+        self,
+        setup: QueueSetup,
+        ledger: Ledger,
+        around: Surroundings,
+        node_id: str,
+        bootstrap: Members,
+        disk: SimulatedDirectory,
+    ) -> None:
+        super().__init__(around, node_id, bootstrap, disk)
+        self.setup = setup
+        self.ledger = ledger
+        skew = setup.wall_skew_ms
+        self.wall_skew_ms = self.random.randrange(-skew, skew + 1)
+        self._streams: dict[tuple[str, int], NodeStream] = {}
+
+    # --- life ------------------------------------------------------------------------------
+
+    def _open_log(self) -> tuple[WriteAheadLog, dict[GroupId, RecoveredGroup]]:
+        self._broken: StorageError | None = None
+        self.store = MessageStore(self.disk, self.setup.store, InlineExecutor(), self._fail)
+        options = self.around.config.wal
+        return WriteAheadLog.open(self.disk, CLUSTER_ID, self.id, options, self.store)
+
+    def _fail(self, error: StorageError) -> None:
+        self._broken = error
+
+    def _make_machine(self) -> ObservedQueues:
+        self.queues = ObservedQueues(self.setup.limits, self.around.monitor, self.id)
+        return self.queues
+
+    def _replica_config(self, now: Instant) -> ReplicaConfig:
+        wall = WALL_CLOCK_MS + self.kernel.now // MICROSECONDS_PER_MILLISECOND + self.wall_skew_ms
+        config = self.around.config.replica
+        return msgspec.structs.replace(config, wall_offset_ms=wall - now)
+
+    def _started(self, replica: ObservedReplica) -> None:
+        self.dispatcher = ObservedDispatcher(self.queues, self.setup.delivery, self._report)
+        replica.attended_by(self.dispatcher)
+        self._gatherer = Gatherer(self, self.around.coverage, self.setup.part_bytes)
+        self._streams = {}
+        self._configuring: set[tuple[str, int]] = set()
+        self._census_due = False
+
+    def _guard(self, action: Callable[..., Any], *args: object) -> None:
+        """Run what touches the disk; the process ends if the disk does."""
+        try:
+            action(*args)
+        except PowerLost:
+            self._end(power=True)
+            self._plan_restart()
+        except StorageError as error:
+            self._stop_because(error)
+        else:
+            if self._broken is not None:
+                self._stop_because(self._broken)
+
+    def _stop_because(self, error: StorageError) -> None:
+        self.kernel.note(self.id, "stops, because", error.message)
+        self._end(power=False)
+        self._plan_restart()
+
+    def later(self, delay: int, action: Callable[[], None]) -> None:
+        """Call ``action`` in ``delay`` us, if the process still lives."""
+        self.kernel.after(delay, self._later, self.incarnation, action)
+
+    def _later(self, incarnation: int, action: Callable[[], None]) -> None:
+        if incarnation != self.incarnation:
+            return
+        if self.paused:
+            self.kernel.at(self.paused_until, self._later, incarnation, action)
+        else:
+            self._guard(action)
+
+    # --- inputs -----------------------------------------------------------------------------
+
+    def _take(self, replica: ObservedReplica, sender: str, message: msgspec.Struct) -> None:
+        if isinstance(message, Say):
+            self._hear(replica, sender, message)
+        elif isinstance(message, Hangup):
+            stream = self._streams.pop((sender, message.stream), None)
+            if stream is not None:
+                replica.disconnected(stream)
+        elif isinstance(message, SegmentPart):
+            self._guard(self._gatherer.received, message)
+        elif isinstance(message, SegmentAsk):
+            self._guard(self._serve_segment, replica, NodeId(sender), message)
+        else:
+            super()._take(replica, sender, message)
+
+    def _hear(self, replica: ObservedReplica, client: str, say: Say) -> None:
+        key = (client, say.stream)
+        stream = self._streams.get(key)
+        if stream is None and say.serial == 0 and isinstance(say.message, Attach):
+            stream = self._streams[key] = NodeStream(client, say.stream, say.message)
+        if stream is None or stream.heard != say.serial:
+            if stream is not None:
+                del self._streams[key]
+                replica.disconnected(stream)
+            self.around.network.flow(self.id, client, Hangup(say.stream))
+            return
+        stream.heard += 1
+        try:
+            replica.demand(say.session, say.message, stream, self.clock.now())
+        except SynaxisError as error:
+            # What else is refused will be settled by the end of the stream.
+            if isinstance(say.message, Attach | Extend):
+                self._push(stream, refusal(error))
+
+    def _serve_segment(self, replica: ObservedReplica, sender: NodeId, ask: SegmentAsk) -> None:
+        where = (ask.segment, ask.position, ask.length)
+        found = self.store.read_blocking(self.group, [where])
+        gone = found is None and replica.log.ready
+        data = found[0] if found else b""
+        self.say(sender, SegmentPart(self.group, ask.segment, ask.position, data, gone))
+        if gone:
+            self.around.coverage.hit("queue.segment_gone")
+            replica.snapshot_soon()
+
+    # --- gathering.GatheringNode ---------------------------------------------------------------
+
+    def status(self) -> LogStatus:
+        """Return the status of the log."""
+        assert self.log is not None
+        return self.log.status()
+
+    def say(self, target: NodeId, message: SegmentAsk | SegmentPart) -> None:
+        """Send a message to a peer."""
+        self.around.network.send(self.id, target, message)
+
+    def gathered(self, meta: SnapshotMeta, *, complete: bool) -> None:
+        """Tell the log."""
+        assert self.log is not None
+        self.log.gathered(meta, complete=complete, now=self.clock.now())
+        self._mark()
+
+    # --- the turn ---------------------------------------------------------------------------
+
+    def _execute(self, effects: Effects) -> None:
+        self._guard(super()._execute, effects)
+
+    def _before_log(self, effects: Effects) -> None:
+        if effects.restore is not None:
+            self.store.reset(self.group, effects.restore.meta.attachments)
+            self._census_due = True
+        if effects.persist is not None and effects.persist.snapshot is not None:
+            self.store.hold(self.group, effects.persist.snapshot.meta)
+
+    def _after_log(self, effects: Effects) -> None:
+        if effects.store:
+            self.store.execute(self.group, effects.store)
+        if effects.gather is not None:
+            self._gatherer.gather(effects.gather.meta)
+        if self._census_due:
+            self._census_due = False
+            self.take_census()
+        if self.log is not None and self.log.ready:
+            self._carry_topics()
+
+    def _answer(self, reply: Reply) -> None:
+        handle, body = reply.handle, reply.body
+        if isinstance(handle, NodeStream):
+            self._tell(handle, body)
+        elif handle == _KEEPER:
+            self._configuring.clear()
+        elif isinstance(body, Page):
+            self._answer_page(reply, body)
+        else:
+            super()._answer(reply)
+
+    def _carry_topics(self) -> None:
+        """Put into the log what the shard does not know of its topics; see ``nodes``."""
+        assert self.replica is not None
+        for record in self.setup.topics.values():
+            known = self.queues.shard.topics.get(record.name)
+            news = record.name, record.version
+            if (known is None or known.record.version < record.version) and (
+                news not in self._configuring
+            ):
+                nothing = Sequence(0)
+                proposal = Proposal(_NODE_ITSELF, nothing, nothing, ConfigureTopic(record))
+                try:
+                    self.replica.propose(proposal, _KEEPER, self.clock.now())
+                except ClusterError:
+                    return
+                self._configuring.add(news)
+                self._mark()
+
+    # --- what members are told ---------------------------------------------------------------
+
+    def _tell(self, stream: NodeStream, body: msgspec.Struct) -> None:
+        if self._streams.get((stream.client, stream.number)) is stream:
+            stream.waiting.append(body)
+            if len(stream.waiting) == 1:
+                self._tell_on(stream)
+
+    def _tell_on(self, stream: NodeStream) -> None:
+        while stream.waiting:
+            body = stream.waiting[0]
+            if isinstance(body, Delivery):
+                units = self.store.read(self.group, _ranges(body.slices))
+                if units is None:
+                    delay = int(self.random.random() * SLOW_READ_US)
+                    self.later(delay, partial(self._tell_late, stream, body))
+                    return
+                body = Delivered(_records(body.slices, units))
+            stream.waiting.pop(0)
+            self._push(stream, body)
+
+    def _tell_late(self, stream: NodeStream, body: Delivery) -> None:
+        """Go on when the bytes have been read from the disk, as ``api.payloads`` does."""
+        self.around.coverage.hit("queue.read_from_disk")
+        records: tuple[Records, ...] = ()
+        for each in body.slices:
+            units = self.store.read_blocking(self.group, _ranges((each,)))
+            if units is None:
+                self.around.coverage.hit("queue.read_too_late")
+            else:
+                records += _records((each,), units)
+        stream.waiting.pop(0)
+        if records:
+            self._push(stream, Delivered(records))
+        self._tell_on(stream)
+
+    def _push(self, stream: NodeStream, body: msgspec.Struct) -> None:
+        push = Push(stream.number, stream.said, body)
+        stream.said += 1
+        if self.kernel.verbose:
+            self.kernel.note(self.id, "->", stream.client, push)
+        self.around.network.flow(self.id, stream.client, push)
+
+    def _answer_page(self, reply: Reply, page: Page) -> None:
+        units = self.store.read_blocking(self.group, _ranges(page.slices)) or []
+        read = PageRead(_records(page.slices, units), page.dead, page.next_offset)
+        client, number = reply.handle
+        position = self.queues.calls.answers.get(id(page), -1)
+        told = Told(number, reply.index, reply.rank, read, position)
+        self.around.network.send(self.id, client, told)
+
+    def backlog(self) -> int:
+        """Return how many messages the group has before it that is most behind."""
+        return max(
+            (
+                sum(
+                    progress.done.count_missing(topic.partitions[number].next_offset)
+                    for number, progress in group.progress.items()
+                )
+                for topic in self.queues.shard.topics.values()
+                for group in topic.groups.values()
+            ),
+            default=0,
+        )
+
+    # --- what the judge needs to know -----------------------------------------------------------
+
+    def _report(self, deed: Deed) -> None:
+        assert self.log is not None
+        replica = self.replica
+        position = self.queues.calls.position
+        self.ledger.add(position, term_of(self.log.leading), self.id, deed)
+        if isinstance(deed, Delivering) and replica is not None:
+            times = replica.asked_us, self.kernel.now
+            self.ledger.asked(self.id, deed, times, replica.applied_index)
+        elif isinstance(deed, Began):
+            self._census_due = True
+
+    def take_census(self) -> None:
+        """Demand that everything the state refers to can be read, and note what that is.
+
+        Raises:
+            InvariantViolation: it cannot, or it is not what was published.
+        """
+        units, monitor = [], self.around.monitor
+        for name, topic in self.queues.shard.topics.items():
+            for number, partition in topic.partitions.items():
+                index = partition.index
+                for at in index.rows:
+                    if not index.is_alive(at):
+                        continue
+                    batch = index.row(at)
+                    where = [(batch.segment, batch.position, batch.length)]
+                    found = self.store.read_blocking(self.group, where)
+                    if found is None:
+                        monitor.fail("Q1", f"{self.id} cannot read {name}/{number} {batch}")
+                    else:
+                        self._compare(name, number, batch.first, found[0])
+                    units.append((name, number, batch.first, batch.last))
+        assert self.log is not None
+        self.ledger.add(
+            self.queues.calls.position, term_of(self.log.leading), self.id, Census(tuple(units))
+        )
+
+    def _compare(self, topic: str, partition: int, first: int, unit: bytes) -> None:
+        monitor = self.around.monitor
+        try:
+            sizes, body = open_unit(unit)
+        except StorageError as error:
+            monitor.fail("Q1", f"{self.id} reads of {topic}/{partition} at {first}: {error}")
+            return
+        for number, record in enumerate(records_of(RecordBatch(sizes, body))):
+            published = self.ledger.records.get((topic, partition, first + number))
+            if record != published:
+                monitor.fail(
+                    "Q1",
+                    f"{self.id} has {record!r} as message {first + number} of {topic}/{partition}, "
+                    f"published was {published!r}",
+                )
+
+
+def _records(slices: Slices, units: list[bytes]) -> tuple[Records, ...]:
+    records = []
+    for each, unit in zip(slices, units, strict=True):
+        sizes, body = cut(*open_unit(unit), each.skip, each.count)
+        records.append(Records(each.partition, each.first, sizes, body, each.at, each.failures))
+    return tuple(records)
+
+
+def _ranges(slices: Slices) -> list[tuple[int, int, int]]:
+    return [(each.segment, each.position, each.length) for each in slices]

@@ -1,0 +1,77 @@
+"""A cluster with a queue shard, those who publish and consume, and the check of what they saw."""
+
+from functools import partial
+
+from synaxis.simulation import witness
+from synaxis.simulation.cluster import Cluster, ClusterShape
+from synaxis.simulation.faults import FaultMix
+from synaxis.simulation.history import HistoryViolation
+from synaxis.simulation.kernel import Kernel
+from synaxis.simulation.process import SimulatedNode
+from synaxis.simulation.queues.ledger import Ledger
+from synaxis.simulation.queues.node import QueueNode
+from synaxis.simulation.queues.plan import ProducerRole, draw_plan
+from synaxis.simulation.queues.setup import draw_setup
+from synaxis.simulation.queues.workload import QueueWorkload
+
+__all__ = ["QueueWorld"]
+
+WATCH_US = 250_000
+
+
+class QueueWorld:
+    """See the module."""
+
+    def __init__(self, kernel: Kernel, shape: ClusterShape, mix: FaultMix) -> None:
+        self.searched = 0
+        self.ledger = Ledger()
+        self.setup = draw_setup(kernel.stream("setup"))
+        self.plan = draw_plan(kernel.stream("plan"), self.setup)
+        shape.clients, shape.reader = len(self.plan.roles), False
+        node = partial(QueueNode, self.setup, self.ledger)
+        self.workload = QueueWorkload(self.plan)
+        self.cluster = Cluster(kernel, shape, mix, node, self.workload)
+        self.cluster.monitor.on_call = self.ledger.called
+        self.plan.lose = self.cluster.lose_client
+        self._watch()
+
+    def settle(self) -> None:
+        """Do nothing: members leave when they see that everything is consumed."""
+
+    def _watch(self) -> None:
+        """Look how far the groups are, for those who wait for it."""
+        plan = self.plan
+        leader = self.cluster.leader()
+        if isinstance(leader, QueueNode):
+            plan.backlog = leader.backlog()
+            plan.drained = plan.stopping and plan.backlog == 0 and self._is_quiet()
+        if not plan.drained:
+            self.cluster.kernel.after(WATCH_US, self._watch)
+
+    def _is_quiet(self) -> bool:
+        """Return whether nothing will be published any more."""
+        roles = zip(self.plan.roles, self.workload.clients, strict=True)
+        return all(
+            client is None or client.finished
+            for role, client in roles
+            if isinstance(role, ProducerRole)
+        )
+
+    def compare(self, replicas: list[SimulatedNode]) -> None:
+        """Demand that stores are equal too."""
+        for replica in replicas:
+            assert isinstance(replica, QueueNode)
+            replica.take_census()
+
+    def check_history(self) -> None:
+        """See ``World``."""
+        cluster = self.cluster
+        history, decided = cluster.history, cluster.monitor.decided
+        witness.check_real_time([*history, *self.ledger.operations])
+        witness.check_answers(history, decided)
+        witness.check_order(history, decided)
+
+    def check_end(self) -> None:
+        """See ``World``."""
+        if not self.ledger.records:
+            raise HistoryViolation("nothing was published")
