@@ -19,6 +19,8 @@ from synaxis.cli.catalogue import find
 RUNNABLE = {
     "ping", "health", "metrics", "config show", "cluster status", "cluster members",
     "lock ls", "lock info", "lock graph", "lock run",
+    "queue create", "queue ls", "queue info", "queue pub", "queue sub", "queue peek",
+    "queue dlq ls", "queue dlq redrive", "group ls", "group info",
 }  # fmt: skip
 SHELL = re.compile(r"[|<>&;`]|\$\(")
 COMMANDS = [

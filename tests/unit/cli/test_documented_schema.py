@@ -11,10 +11,33 @@ from synaxis.cli.exit_codes import ExitCode
 from synaxis.cli.lock_holding import GRANT_COLUMNS
 from synaxis.cli.lock_rows import holder_row, lock_row, waiter_row
 from synaxis.cli.probe import check_readiness
+from synaxis.cli.queue_rows import (
+    dead_row,
+    group_partition_row,
+    group_row,
+    member_row,
+    message_row,
+    partition_row,
+    receipt_row,
+    topic_details_row,
+    topic_row,
+)
 from synaxis.cli.wait_graph import Edge
 from synaxis.client.lock_admin import HolderState, LockState, WaitState
+from synaxis.client.queues.dead_letters import DeadMessage
+from synaxis.client.queues.message import Source
+from synaxis.client.queues.outgoing import Receipt, encode_plain
+from synaxis.client.queues.states import (
+    GroupPartitionState,
+    GroupState,
+    MemberState,
+    PartitionState,
+    TopicState,
+)
+from synaxis.client.queues.topics import Backoff, TopicSettings
 from synaxis.config import load_settings
-from synaxis.ids import GroupId, NodeId
+from synaxis.ids import GroupId, LogTime, NodeId
+from synaxis.queues.commands import DeadLetter
 from synaxis.wire.client import GroupStatus, MemberStatus, NodeStatus
 
 PAGE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")
@@ -34,6 +57,16 @@ VIEW = NodeStatus(
         MemberStatus(NodeId("n0"), "h:2", "http://h:2", "removed", 0.0, ""),
     ),
 )
+TOPIC = TopicSettings(
+    "orders", 1, "work", 30.0, 5, Backoff(), None, None, 120.0, "drop", paused=False, version=1
+)
+PARTITION = PartitionState(0, 0, 1, 1, 100)
+GROUP_PARTITION = GroupPartitionState(0, 0, 1, 0, 0, 0, 0, 1.0, "")
+MEMBER = MemberState("0f", "me", True, 0, 16, ())  # by its place
+GROUP = GroupState("g", "shared", (MEMBER,), (GROUP_PARTITION,), 0, 0, 0)
+STATE = TopicState("orders", False, (PARTITION,), (GROUP,))
+LETTER = DeadLetter(0, 0, "rejected", 1, LogTime(1), LogTime(2), "bad")
+MESSAGE = DeadMessage(Source("orders", None), encode_plain(b"x", None), 1, LETTER)
 
 
 def documented(section: str) -> list[str]:
@@ -49,6 +82,14 @@ def documented(section: str) -> list[str]:
         ("a waiter", waiter_row(WAITER)),
         ("lock acquire", {column.key: None for column in GRANT_COLUMNS}),
         ("lock graph", Edge("a", "b", "c")._asdict()),
+        ("queue ls", topic_row(TOPIC, STATE)),
+        ("a partition", partition_row(PARTITION)),
+        ("group ls", group_row("orders", GROUP)),
+        ("a member", member_row(MEMBER)),
+        ("a group's partition", group_partition_row(GROUP_PARTITION)),
+        ("a message", message_row(MESSAGE)),
+        ("queue dlq ls", dead_row(MESSAGE)),
+        ("queue pub", receipt_row(Receipt(0, 0))),
         ("cluster status", status_rows(VIEW, [VIEW])[0]),
         ("cluster members", member_rows(VIEW)[0]),
         ("health", check_readiness("http://127.0.0.1:1", 0.5)),
@@ -58,6 +99,11 @@ def documented(section: str) -> list[str]:
 )
 def test_the_documented_keys_are_the_printed_keys(section: str, row: dict[str, object]) -> None:
     assert documented(section) == list(row)
+
+
+def test_what_info_prints_begins_as_ls_does() -> None:
+    row = topic_details_row(TOPIC, STATE)
+    assert [*documented("queue ls"), *documented("queue info")] == list(row)
 
 
 def test_the_exit_codes_of_the_page_are_ours() -> None:
