@@ -12,24 +12,27 @@ __all__ = ["CreditPool"]
 
 IDLE_PART = 8
 """An idle shard keeps one in so many parts of its even share."""
-IDLE_AFTER = 4
-"""Settlements in which others delivered and a shard did not, before it counts as idle."""
+IDLE_AFTER = 16
+"""Settlements in which others delivered and a shard with credit did not, before it counts as idle:
+more than fit into the time that a refill takes."""
 
 
 class _Share:
     """One shard's part of the window."""
 
-    __slots__ = ("outstanding", "quiet", "target", "used")
+    __slots__ = ("outstanding", "quiet", "served", "target", "used")
 
     def __init__(self, outstanding: int) -> None:
         self.outstanding = outstanding
         """What the shard may still send, by our books."""
         self.target = outstanding
         """What it should have when nothing waits here."""
+        self.served = 0
+        """When it was refilled last, counted in refills."""
         self.used = False
         """Whether it has delivered since the last settlement."""
         self.quiet = 0
-        """Settlements in which only others delivered."""
+        """Settlements in which only others delivered, although it had credit."""
 
 
 class CreditPool:
@@ -43,7 +46,9 @@ class CreditPool:
         self._grant = grant
         self._shares: dict[Hashable, _Share] = {}
         self._freed = 0
+        self._refills = 0
         self._thirsty = False
+        """Whether a shard has used up half of its share, or more."""
 
     def open(self, shards: int, shard: Hashable) -> None:
         """Give ``shard``, one of ``shards``, its first share."""
@@ -106,7 +111,7 @@ class CreditPool:
         shares, floor = self._shares.values(), self._floor()
         if any(share.used for share in shares):
             for share in shares:
-                share.quiet = 0 if share.used else share.quiet + 1
+                share.quiet = 0 if share.used or not share.outstanding else share.quiet + 1
                 share.used = False
         busy = [share for share in shares if share.quiet < IDLE_AFTER] or list(shares)
         spare = max(0, self.window - floor * (len(self._shares) - len(busy)))
@@ -116,16 +121,19 @@ class CreditPool:
             share.target = max(floor, spare // len(busy))
 
     def _refill(self) -> None:
+        """Refill shards of which half is used up, those first that have waited longest."""
         shares = self._shares
         free = self.window - self.buffered - sum(each.outstanding for each in shares.values())
-        for shard, share in sorted(shares.items(), key=lambda each: each[1].outstanding):
-            missing = share.target - share.outstanding
-            if missing <= 0 or 2 * share.outstanding > share.target:
+        for shard, share in sorted(shares.items(), key=lambda each: each[1].served):
+            if 2 * share.outstanding > share.target or share.target == 0:
                 continue
             # With nothing at all a shard could never be heard again.
             least = 1 if self.buffered <= 0 and share.outstanding == 0 else 0
-            more = min(missing, max(free, least))
+            more = min(share.target - share.outstanding, max(free, least))
             if more > 0:
+                self._refills += 1
+                share.served = self._refills
                 share.outstanding += more
                 free -= more
                 self._grant(shard, more)
+            self._thirsty |= 2 * share.outstanding <= share.target

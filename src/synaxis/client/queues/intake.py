@@ -7,6 +7,7 @@ wanted, ``close``.
 import asyncio
 import logging
 from collections.abc import Coroutine, Hashable, Iterable
+from contextlib import suppress
 from random import Random
 from typing import Any
 
@@ -31,6 +32,8 @@ __all__ = ["Intake"]
 log = logging.getLogger(__name__)
 
 PAUSE_S = 0.05
+FAREWELL_S = 2.0
+"""How long leaving waits for the answers to acknowledgements."""
 
 
 class Intake:
@@ -149,11 +152,20 @@ class Intake:
         if self._tuning is not None:
             self._tuning.cancel()
         self.shelf.close()
+        await self._hear_out()
         await asyncio.gather(*(feed.leave() for feed in self.feeds))
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _hear_out(self) -> None:
+        """Wait a little for the answers to what the user has settled: who leaves gets none."""
+        shelf = self.shelf
+        with suppress(TimeoutError):
+            async with asyncio.timeout(FAREWELL_S):
+                while shelf.unconfirmed > shelf.out:
+                    await shelf.movement()
 
     @property
     def owned(self) -> list[int]:
