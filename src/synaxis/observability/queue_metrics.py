@@ -66,7 +66,7 @@ _TOPIC_COUNTERS = {
     "acked": ("messages_acked", "Messages acknowledged, once for each consumer group."),
     "redelivered": ("redelivered", "Failed deliveries that led to another one."),
     "dead_lettered": ("dead_lettered", "Messages that became dead letters."),
-    "expired": ("expired", "Messages whose time to live ended before they were consumed."),
+    "expired": ("expired", "Messages whose ttl ended unfinished, once for each consumer group."),
 }
 """Field of ``Tally`` -> end of the metric's name, and its help."""
 
