@@ -121,8 +121,9 @@ def test_grafana_finds_its_data_source_and_dashboards(
 ) -> None:
     (source,) = load_yaml("grafana/provisioning/datasources/prometheus.yaml")["datasources"]
     assert source["url"] == "http://prometheus:9090"
-    dashboards = (ROOT / "grafana/dashboards/synaxis.json").read_text(encoding="utf-8")
-    assert set(re.findall(r'"uid": "(\w+)"', dashboards)) == {source["uid"], "synaxis"}
+    for name, uid in (("synaxis", "synaxis"), ("queues", "synaxis-queues")):
+        dashboard = (ROOT / f"grafana/dashboards/{name}.json").read_text(encoding="utf-8")
+        assert set(re.findall(r'"uid": "([\w-]+)"', dashboard)) == {source["uid"], uid}
     (provider,) = load_yaml("grafana/provisioning/dashboards/synaxis.yaml")["providers"]
     mounts = dict(each.split(":")[:2] for each in services["grafana"]["volumes"])
     assert mounts["./grafana/dashboards"] == provider["options"]["path"]
