@@ -16,9 +16,12 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 import synaxis
+from support.fake_queues import FakeQueues
 from synaxis.client.cluster import ConnectOptions
+from synaxis.cluster.commands import CreateTopic, DeleteTopic, UpdateTopic
 from synaxis.consensus.commands import CloseSession, OpenSession, SessionClosed, SessionOpened
 from synaxis.effects import Refused
+from synaxis.errors import ClientError
 from synaxis.ids import FencingToken, GroupId, LogIndex, LogTime, NodeId, Sequence, SessionId
 from synaxis.locks.machine import LockMachine
 from synaxis.wire import client as wire
@@ -28,6 +31,7 @@ ENCODER = msgspec.msgpack.Encoder()
 EXPIRED = Refused("session_expired", "the session has ended", {})
 
 TICK_S = 0.005
+LOCKS = GroupId("locks/0")
 
 Asker = tuple["Door", int]
 Interceptor = Callable[["FakeNode", wire.ClientMessage], bool]
@@ -44,7 +48,13 @@ class FakeSession:
 class FakeCluster:
     """Nodes ``n1`` ... over one state; ``n1`` leads until told otherwise."""
 
-    def __init__(self, size: int = 1, lock_groups: int = 1, ssl: SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        size: int = 1,
+        lock_groups: int = 1,
+        ssl: SSLContext | None = None,
+        queue_groups: int = 2,
+    ) -> None:
         self.ssl = ssl
         self.machine = LockMachine()
         self.sessions: dict[SessionId, FakeSession] = {}
@@ -53,7 +63,8 @@ class FakeCluster:
         self.leader: NodeId | None = NodeId("n1")
         self.term = 1
         self.lock_groups = lock_groups
-        self.queue_groups = 1
+        self.queues = FakeQueues(queue_groups)
+        self.frame_bytes_max = 1024 * 1024
         self.index = 0
         self.time_ms = 0
         self.tasks: set[asyncio.Task[None]] = set()
@@ -113,7 +124,7 @@ class FakeCluster:
     @property
     def groups(self) -> list[GroupId]:
         locks = [GroupId(f"locks/{n}") for n in range(self.lock_groups)]
-        return [GroupId("cluster"), *locks]
+        return [GroupId("cluster"), *locks, *self.queues.shards]
 
     @property
     def commands(self) -> list[msgspec.Struct]:
@@ -127,20 +138,24 @@ class FakeCluster:
         """Change the leader and tell every connected client."""
         self.leader = NodeId(leader) if leader else None
         self.term += 1
+        self.queues.every("fail_over", LogTime(self.time_ms))
         for node in self.nodes.values():
             node.push(wire.Routes(self.routes(), ()))
 
     # --- the log ----------------------------------------------------------------------------
 
-    def apply(self, submission: wire.Submission, asker: Asker) -> None:
+    def apply(self, submission: wire.Submission, asker: Asker, group: GroupId = LOCKS) -> None:
         self.index += 1
         self.machine.advance(LogTime(self.time_ms))
-        body = self._reply(submission, asker)
+        body = self._reply(submission, asker, group)
         if body is not None:
             self.answer(asker, body)
         self._deliver_outcomes()
+        self.queues.every("pump", LogTime(self.time_ms))
 
-    def _reply(self, submission: wire.Submission, asker: Asker) -> msgspec.Struct | None:
+    def _reply(
+        self, submission: wire.Submission, asker: Asker, group: GroupId
+    ) -> msgspec.Struct | None:
         number, sequence, command = submission.session, submission.sequence, submission.command
         if isinstance(command, OpenSession):
             self.sessions.setdefault(number, FakeSession(command.ttl_ms))
@@ -156,9 +171,14 @@ class FakeCluster:
                 self.waiting[number, sequence] = asker
             return session.replies[sequence]
         self.applied.append(submission)
-        session.replies[sequence] = body = self.machine.apply(
-            number, sequence, command, LogTime(self.time_ms)
-        )
+        now = LogTime(self.time_ms)
+        shard = self.queues.shards.get(group)
+        body: msgspec.Struct | None
+        if shard is not None:
+            body = shard.apply(number, command, now)
+        else:
+            body = self.machine.apply(number, sequence, command, now)
+        session.replies[sequence] = body
         if body is None:
             self.waiting[number, sequence] = asker
         return body
@@ -167,6 +187,8 @@ class FakeCluster:
         """End a session, as after its TTL."""
         del self.sessions[number]
         self.machine.end_session(number, LogTime(self.time_ms))
+        for shard in self.queues.shards.values():
+            shard.machine.end_session(number, LogTime(self.time_ms))
         for key in [key for key in self.waiting if key[0] == number]:
             self.answer(self.waiting.pop(key), EXPIRED)
         self._deliver_outcomes()
@@ -189,6 +211,7 @@ class FakeCluster:
         self.index += 1
         self.machine.advance(LogTime(self.time_ms))
         self._deliver_outcomes()
+        self.queues.every("pump", LogTime(self.time_ms))
         for node in self.nodes.values():
             for door in node.doors:
                 node.flush_soon(door)
@@ -196,6 +219,23 @@ class FakeCluster:
     def answer(self, asker: Asker, body: msgspec.Struct) -> None:
         door, number = asker
         door.write(wire.Answer(number, LogIndex(self.index), 0, body))  # type: ignore[arg-type]
+
+    def ask(self, message: wire.Query) -> msgspec.Struct:
+        now, shard = LogTime(self.time_ms), self.queues.shards.get(message.group)
+        if shard is not None:
+            return shard.query(message.query, now)
+        body = self.queues.describe(message.query, self.lock_groups)
+        return self.machine.query(message.query, now) if body is None else body
+
+    def demand(self, door: "Door", message: wire.Member) -> None:
+        shard = self.queues.shards[message.group]
+        shard.demand(door, message)
+        shard.pump(LogTime(self.time_ms))
+
+    def heard(self, message: wire.KeepAlive) -> None:
+        shard = self.queues.shards.get(message.group)
+        if shard is not None:
+            shard.dispatcher.heard(message.session)
 
     def lose(self, session: int, token: int, reason: str) -> None:
         """Push the news of a forced loss to all connections."""
@@ -317,6 +357,7 @@ class FakeNode:
             for node in self.cluster.nodes.values():
                 for each in list(node.doors):
                     await each.flush()
+        self.cluster.queues.every("disconnected", door)
         return ws
 
     def _handle(self, door: Door, message: wire.ClientMessage) -> None:
@@ -334,15 +375,22 @@ class FakeNode:
             case _ if self.cluster.leader != self.node_id:
                 door.write(self.not_leader(message.id))
             case wire.Call():
-                self.cluster.apply(message.submission, (door, message.id))
+                self.cluster.apply(message.submission, (door, message.id), message.group)
             case wire.KeepAlive():
                 session = self.cluster.sessions.get(message.session)
                 if session is not None:
                     session.keep_alives += 1
+                    self.cluster.heard(message)
                 door.write(wire.KeptAlive(message.id, session is not None))
+            case wire.Member() | wire.Query():
+                self._take_question(door, message)
+
+    def _take_question(self, door: Door, message: wire.Member | wire.Query) -> None:
+        match message:
+            case wire.Member():
+                self.cluster.demand(door, message)
             case wire.Query():
-                body = self.cluster.machine.query(message.query, LogTime(self.cluster.time_ms))
-                self.cluster.answer((door, message.id), body)
+                self.cluster.answer((door, message.id), self.cluster.ask(message))
 
     def _welcome(self, door: Door, hello: wire.Hello) -> None:
         self.hellos.append(hello)
@@ -361,8 +409,8 @@ class FakeNode:
                 cluster.lock_groups,
                 100,
                 10**9,
-                cluster.queue_groups,
-                1024 * 1024,
+                len(cluster.queues.shards),
+                cluster.frame_bytes_max,
             )
         )
 
@@ -377,6 +425,14 @@ class FakeNode:
             door.write(wire.AdminAnswer(message.id, status))
         elif self.cluster.leader != self.node_id:
             door.write(self.not_leader(message.id))
+        elif isinstance(operation, CreateTopic | UpdateTopic | DeleteTopic):
+            now = LogTime(self.cluster.time_ms)
+            try:
+                record = self.cluster.queues.administer(operation, now)
+            except ClientError as error:
+                door.write(wire.Failure(message.id, error.code, error.message, error.details))
+            else:
+                door.write(wire.AdminAnswer(message.id, record))
         else:
             done = wire.Accepted(type(operation).__name__)
             door.write(wire.AdminAnswer(message.id, done))

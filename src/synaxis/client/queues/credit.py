@@ -48,7 +48,7 @@ class CreditPool:
         self._freed = 0
         self._refills = 0
         self._thirsty = False
-        """Whether a shard has used up half of its share, or more."""
+        """Whether a shard has used up a quarter of its share, or more."""
 
     def open(self, shards: int, shard: Hashable) -> None:
         """Give ``shard``, one of ``shards``, its first share."""
@@ -80,7 +80,7 @@ class CreditPool:
             return
         share.used = True
         share.outstanding = left = max(0, share.outstanding - count)
-        if 2 * left <= share.target:
+        if 4 * left <= 3 * share.target:
             self._thirsty = True
 
     def taken(self, count: int = 1) -> None:
@@ -88,7 +88,7 @@ class CreditPool:
         self.buffered -= count
         self.total += count
         self._freed += count
-        if self._thirsty and (4 * self._freed >= self.window or self.buffered <= 0):
+        if self._thirsty and (2 * self._freed >= self.window or self.buffered <= 0):
             self._settle()
 
     # --- settlements ------------------------------------------------------------------------
@@ -121,11 +121,11 @@ class CreditPool:
             share.target = max(floor, spare // len(busy))
 
     def _refill(self) -> None:
-        """Refill shards of which half is used up, those first that have waited longest."""
+        """Refill shards that have used up a quarter, those first that have waited longest."""
         shares = self._shares
         free = self.window - self.buffered - sum(each.outstanding for each in shares.values())
         for shard, share in sorted(shares.items(), key=lambda each: each[1].served):
-            if 2 * share.outstanding > share.target or share.target == 0:
+            if 4 * share.outstanding > 3 * share.target or share.target == 0:
                 continue
             # With nothing at all a shard could never be heard again.
             least = 1 if self.buffered <= 0 and share.outstanding == 0 else 0
@@ -136,4 +136,4 @@ class CreditPool:
                 share.outstanding += more
                 free -= more
                 self._grant(shard, more)
-            self._thirsty |= 2 * share.outstanding <= share.target
+            self._thirsty |= 4 * share.outstanding <= 3 * share.target

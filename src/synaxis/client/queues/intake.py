@@ -152,6 +152,7 @@ class Intake:
         if self._tuning is not None:
             self._tuning.cancel()
         self.shelf.close()
+        await self._confirmed(now() + self.timeout_s)
         await self._hear_out()
         await asyncio.gather(*(feed.leave() for feed in self.feeds))
         tasks = list(self._tasks)
@@ -166,6 +167,11 @@ class Intake:
             async with asyncio.timeout(FAREWELL_S):
                 while shelf.unconfirmed > shelf.out:
                     await shelf.movement()
+
+    async def _confirmed(self, deadline: float) -> None:
+        """Wait for the confirmation of what users have decided."""
+        while self.shelf.unconfirmed > self.shelf.out and (left := deadline - now()) > 0:
+            await self.shelf.movement(left)
 
     @property
     def owned(self) -> list[int]:

@@ -112,12 +112,29 @@ def encode(wanted: Publication, default: Codec | None) -> Encoded:
     payload = _payload(wanted.value, codec)
     headers = None if wanted.headers is None else _checked_headers(wanted.headers)
     extras = _extras(wanted)
-    record = _encode((payload, codec.name, wanted.key, headers, extras.message_id))
-    if wanted.key is not None:
-        key = key_bytes(wanted.key)
+    key = None if wanted.key is None else key_bytes(wanted.key)
+    record = _record(payload, codec.name, wanted.key, headers, extras.message_id)
+    if key is not None:
         return Encoded(record, hash_of_key(key), crc32(key), extras)
     placed_by = crc32(extras.message_id.encode()) if extras.message_id else -1
     return Encoded(record, 0, placed_by, extras)
+
+
+def _record(
+    payload: bytes,
+    codec: str,
+    key: str | bytes | None,
+    headers: dict[str, str] | None,
+    message_id: str,
+) -> bytes:
+    """Return the record without the empty fields at its end."""
+    if message_id:
+        return _encode((payload, codec, key, headers, message_id))
+    if headers:
+        return _encode((payload, codec, key, headers))
+    if key is not None:
+        return _encode((payload, codec, key))
+    return _encode((payload, codec) if codec else (payload,))
 
 
 def key_bytes(key: object) -> bytes:
