@@ -120,7 +120,7 @@ class Lane(ABC):
         """Return how many keys have messages that wait for another message."""
 
     @abstractmethod
-    def returned(self, offset: int) -> None:
+    def returned(self, offset: int, lease: Lease) -> None:
         """A message is no longer in flight, finished or not."""
 
     # --- in flight --------------------------------------------------------------------------
@@ -147,7 +147,7 @@ class Lane(ABC):
                 if lease is not None:
                     lease.consumer.held -= 1
                     lease.consumer.held_bytes -= lease.bytes_each
-                    self.returned(offset)
+                    self.returned(offset, lease)
         else:
             for offset in [each for each in inflight if first <= each <= last]:
                 self.give_back(offset)
@@ -158,8 +158,12 @@ class Lane(ABC):
         if lease is not None:
             lease.consumer.held -= 1
             lease.consumer.held_bytes -= lease.bytes_each
-            self.returned(offset)
+            self.returned(offset, lease)
         return lease
+
+    def end(self, offset: int) -> None:
+        """The end of a lease is proposed; the message stays in flight until the log decides."""
+        self.inflight[offset] = self.inflight[offset].ended()
 
     def failed(self, offset: int, now: LogTime) -> None:
         """A message failed, or was redriven."""

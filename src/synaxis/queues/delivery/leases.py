@@ -104,7 +104,7 @@ class Leases:
         parts: list[Part] = []
         number = lane.partition.number
         for offset in offsets:
-            lane.inflight[offset] = lane.inflight[offset].ended()
+            lane.end(offset)
             failures = lane.progress.failed(offset)
             last = parts[-1] if parts else None
             if last is not None and last.last == offset - 1 and last.failures == failures:

@@ -2,8 +2,9 @@
 
 Unfinished messages are loaded in order of offset into a queue per key; in EXCLUSIVE mode the whole
 partition is one key, in KEYED mode a message without a key is a key of its own. A key is *owned*
-while messages of it are in flight: only the owner may get more of it. The head of a queue decides:
-if it failed and has to wait, or is delayed, everything behind it waits too.
+while messages of it are in flight: only the owner may get more of it, and not even the owner once
+the end of a lease is proposed, because that message comes again. The head of a queue decides: if
+it failed and has to wait, or is delayed, everything behind it waits too.
 
 Source: PIP-379 (a key's unacknowledged messages are with one consumer); blocking the key behind a
 failed message is ours.
@@ -37,13 +38,15 @@ class _Line(OrderedDict[int, "_Key"]):
 class _Key:
     """A key with messages that are loaded or in flight."""
 
-    __slots__ = ("due", "inflight", "line", "number", "owner", "waiting")
+    __slots__ = ("due", "ending", "inflight", "line", "number", "owner", "waiting")
 
     def __init__(self, number: int) -> None:
         self.number = number
         self.waiting: deque[int] = deque()
         """Ascending; what was finished meanwhile is dropped when it comes to the head."""
         self.inflight = 0
+        self.ending = 0
+        """How many of those in flight wait for the log to decide that their lease is over."""
         self.owner: Consumer | None = None
         self.line: _Line | None = None
         """Where it stands: that of its owner, or that of the free keys."""
@@ -100,6 +103,7 @@ class OrderedLane(Lane):
             key = self._key_for(offset)
             self._key_of[offset] = key
             key.inflight += 1
+            key.ending += lease.ending
             key.owner = lease.consumer
         self._load(now)
 
@@ -171,6 +175,9 @@ class OrderedLane(Lane):
             if not key.inflight:
                 del self._keys[key.number]
             return
+        if key.ending:
+            self._unplace(key)
+            return
         at = self.ready_at(key.waiting[0])
         if at > now:
             if key.due != at:
@@ -226,14 +233,24 @@ class OrderedLane(Lane):
             if key.due and first <= key.waiting[0] <= last:
                 self._place(key, now)
 
-    def returned(self, offset: int) -> None:
+    def end(self, offset: int) -> None:
+        """See ``Lane``."""
+        super().end(offset)
+        key = self._key_of.get(offset)
+        if key is not None:
+            key.ending += 1
+            self._unplace(key)
+
+    def returned(self, offset: int, lease: Lease) -> None:
         """See ``Lane``."""
         key = self._key_of.pop(offset, None)
         if key is None:
             return
         key.inflight -= 1
+        key.ending -= lease.ending
         if key.inflight == 0:
             key.owner = None
+        if key.inflight == 0 or lease.ending:
             self._place(key, self._now)
 
     # --- taking -----------------------------------------------------------------------------
@@ -311,13 +328,16 @@ class OrderedLane(Lane):
                 assert offset in key.waiting
         assert self._loaded == sum(len(key.waiting) for key in self._keys.values())
         counts: dict[int, int] = {}
-        for offset in self.inflight:
+        ending: dict[int, int] = {}
+        for offset, lease in self.inflight.items():
             number = self._key_of[offset].number
             counts[number] = counts.get(number, 0) + 1
+            ending[number] = ending.get(number, 0) + lease.ending
         plans = set(self._later)
         for number, key in self._keys.items():
             assert key.number == number
             assert key.inflight == counts.get(number, 0)
+            assert key.ending == ending.get(number, 0)
             assert (key.owner is not None) == (key.inflight > 0)
             assert all(one < other for one, other in pairwise(key.waiting))
             self._check_place(key, plans)
@@ -326,7 +346,8 @@ class OrderedLane(Lane):
 
     def _check_place(self, key: _Key, plans: set[tuple[LogTime, int]]) -> None:
         assert key.waiting or key.inflight, "a key without messages is kept"
-        assert bool(key.waiting) == (key.line is not None or key.due > 0), "a key stands nowhere"
+        has_place = key.line is not None or key.due > 0
+        assert has_place == bool(key.waiting and not key.ending), "a key stands nowhere"
         if key.line is not None:
             assert not key.due, "a key stands in two places"
             assert key.line is (self._owned[key.owner] if key.owner else self._free)

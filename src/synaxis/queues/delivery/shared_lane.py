@@ -88,7 +88,7 @@ class SharedLane(Lane):
         special = self.partition.specials.get(offset)
         heappush(self._ready, (-special.priority if special is not None else 0, offset))
 
-    def returned(self, offset: int) -> None:
+    def returned(self, offset: int, lease: Lease) -> None:
         """Do nothing: nothing waits for it."""
 
     def estimate(self) -> int:
