@@ -9,10 +9,11 @@ from typing import Any
 import msgspec
 
 from synaxis.ids import LogTime, Sequence, SessionId, Term
-from synaxis.queues.commands import Attach, ConfigureTopic, Publish, Published, RecordBatch, Slice
+from synaxis.queues.commands import Attach, ConfigureTopic, Publish, Published, Slice
 from synaxis.simulation.history import MachineCall, Operation
+from synaxis.simulation.queues.records import records_of
 
-__all__ = ["Began", "Census", "Deed", "Delivering", "Demanded", "Dropped", "Ledger", "records_of"]
+__all__ = ["Began", "Census", "Deed", "Delivering", "Demanded", "Dropped", "Ledger"]
 
 
 class Began(msgspec.Struct, frozen=True):
@@ -93,13 +94,3 @@ class Ledger:
             if position not in known:
                 self.records[command.topic, command.partition, offset] = record
                 offset += 1
-
-
-def records_of(batch: RecordBatch) -> list[bytes]:
-    """Return the records of a batch."""
-    found, at = [], 0
-    for number in range(batch.count):
-        size = int.from_bytes(batch.sizes[4 * number : 4 * number + 4], "little")
-        found.append(batch.body[at : at + size])
-        at += size
-    return found

@@ -34,8 +34,9 @@ from synaxis.simulation.observed import ObservedReplica
 from synaxis.simulation.pending import Told
 from synaxis.simulation.process import CLUSTER_ID, SimulatedNode, Surroundings
 from synaxis.simulation.queues.gathering import Gatherer
-from synaxis.simulation.queues.ledger import Began, Census, Deed, Delivering, Ledger, records_of
+from synaxis.simulation.queues.ledger import Began, Census, Deed, Delivering, Ledger
 from synaxis.simulation.queues.observed import ObservedDispatcher, ObservedQueues, term_of
+from synaxis.simulation.queues.records import records_of
 from synaxis.simulation.queues.setup import WALL_CLOCK_MS, QueueSetup
 from synaxis.simulation.queues.streams import Delivered, Hangup, NodeStream, PageRead, Push, Say
 from synaxis.storage.message_store import InlineExecutor, MessageStore

@@ -1,12 +1,21 @@
-"""Records of a delivery, one by one."""
+"""Records, one by one: of a batch, and of a delivery."""
 
 from collections.abc import Iterable, Iterator
 
 from synaxis.queues.commands import RecordBatch, Records
-from synaxis.simulation.queues.ledger import records_of
 from synaxis.simulation.queues.messages import Place
 
-__all__ = ["unpack"]
+__all__ = ["records_of", "unpack"]
+
+
+def records_of(batch: RecordBatch) -> list[bytes]:
+    """Return the records of a batch."""
+    found, at = [], 0
+    for number in range(batch.count):
+        size = int.from_bytes(batch.sizes[4 * number : 4 * number + 4], "little")
+        found.append(batch.body[at : at + size])
+        at += size
+    return found
 
 
 def unpack(records: Iterable[Records]) -> Iterator[tuple[Place, int, bytes]]:

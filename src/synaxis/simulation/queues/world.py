@@ -8,7 +8,9 @@ from synaxis.simulation.faults import FaultMix
 from synaxis.simulation.history import HistoryViolation
 from synaxis.simulation.kernel import Kernel
 from synaxis.simulation.process import SimulatedNode
+from synaxis.simulation.queues.judge import replay
 from synaxis.simulation.queues.ledger import Ledger
+from synaxis.simulation.queues.model import QueueModel
 from synaxis.simulation.queues.node import QueueNode
 from synaxis.simulation.queues.plan import ProducerRole, draw_plan
 from synaxis.simulation.queues.setup import draw_setup
@@ -33,6 +35,7 @@ class QueueWorld:
         self.cluster = Cluster(kernel, shape, mix, node, self.workload)
         self.cluster.monitor.on_call = self.ledger.called
         self.plan.lose = self.cluster.lose_client
+        self._model = QueueModel(self.setup.limits, self.cluster.coverage)
         self._watch()
 
     def settle(self) -> None:
@@ -70,8 +73,16 @@ class QueueWorld:
         witness.check_real_time([*history, *self.ledger.operations])
         witness.check_answers(history, decided)
         witness.check_order(history, decided)
+        calls, limits = cluster.monitor.calls, self.setup.limits
+        self._model = replay(calls, history, self.ledger, limits, cluster.coverage)
 
     def check_end(self) -> None:
         """See ``World``."""
-        if not self.ledger.records:
-            raise HistoryViolation("nothing was published")
+        for name, topic in self._model.topics.items():
+            for group in topic.groups.values():
+                for number in topic.logs:
+                    left = group.open_in(number)
+                    if left:
+                        raise HistoryViolation(
+                            f"Q3: {left} of {name}/{number} never came to an end in {group.name}"
+                        )
