@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["RedisStreams"]
 
+_BLOCK_MS = 200
 _CONNECTIONS = 64
 """Shared by all publishers: 16 and 1,000 were slower."""
 _PAYLOAD = bytes(MESSAGE_BYTES)
@@ -152,21 +153,22 @@ class RedisQueue:
 
     @asynccontextmanager
     async def listening(self, arrived: Callable[[bytes], None]) -> AsyncIterator[None]:
-        """See QueueClient."""
+        """See QueueClient. Told to stop rather than cancelled: redis-py may swallow that."""
         group = await self._new_group()
+        stopping = asyncio.Event()
 
         async def listen() -> None:
-            while True:
+            while not stopping.is_set():
                 for identifier, fields in await self._read(group, "reader"):
                     arrived(fields[b"body"])
                     await self._client.xack(_STREAM, group, identifier)
 
-        listener = asyncio.ensure_future(listen())
-        try:
-            yield
-        finally:
-            listener.cancel()
-            await asyncio.gather(listener, return_exceptions=True)
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(listen())
+            try:
+                yield
+            finally:
+                stopping.set()
 
     async def _publish_batch(self) -> None:
         async with self._client.pipeline(transaction=False) as pipeline:
@@ -182,6 +184,6 @@ class RedisQueue:
     async def _read(self, group: str, name: str, size: int = BATCH) -> list[Any]:
         """Return up to ``size`` (identifier, fields); none when there was none for a moment."""
         found: Any = await self._client.xreadgroup(
-            group, name, {_STREAM: ">"}, count=size, block=1_000
+            group, name, {_STREAM: ">"}, count=size, block=_BLOCK_MS
         )
         return found[0][1] if found else []
