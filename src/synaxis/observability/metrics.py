@@ -73,8 +73,19 @@ class NodeSample(NamedTuple):
     queues: QueueSample = QueueSample()
 
 
+class _Collected:
+    """What a registry has collected, in place of the registry."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._families = list(registry.collect())
+
+    def collect(self) -> Iterable[Metric]:
+        """Return it."""
+        return self._families
+
+
 class Metrics:
-    """One node's registry; ``render`` answers a scrape."""
+    """One node's registry; ``gather`` or ``render`` answers a scrape."""
 
     def __init__(
         self, node_id: NodeId, counters: NodeCounters, sample: Callable[[], NodeSample]
@@ -84,10 +95,19 @@ class Metrics:
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
 
+    def gather(self, accept: str = "") -> tuple[str, Callable[[], bytes]]:
+        """Read everything; return the content type, and what makes the body of it.
+
+        The latter is most of the work, and may be done by another thread.
+        """
+        encode, content_type = choose_encoder(accept)
+        collected = _Collected(self.registry)
+        return content_type, lambda: encode(collected)
+
     def render(self, accept: str = "") -> tuple[str, bytes]:
         """Return (content type, body) in the format that the ``Accept`` header asks for."""
-        encode, content_type = choose_encoder(accept)
-        return content_type, encode(self.registry)
+        content_type, body = self.gather(accept)
+        return content_type, body()
 
 
 class _NodeCollector(Collector):
