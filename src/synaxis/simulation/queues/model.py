@@ -7,6 +7,7 @@ showed. Violations are named after the invariants Q1 to Q11 (``DESIGN.md``).
 """
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -42,7 +43,6 @@ from synaxis.simulation.history import HistoryViolation
 from synaxis.simulation.queues.naive_group import Fate, NaiveGroup, NaiveMember, Place, Way
 from synaxis.simulation.queues.naive_log import NaiveBatch, NaiveLog
 from synaxis.topics import Retention, TopicConfig
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable

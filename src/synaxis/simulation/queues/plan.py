@@ -6,11 +6,23 @@ from random import Random
 
 from synaxis.queues.commands import GroupMode
 from synaxis.simulation.client import Client
-from synaxis.simulation.queues.setup import QueueSetup
+from synaxis.simulation.kernel import MICROSECONDS_PER_MILLISECOND, Kernel
+from synaxis.simulation.queues.setup import WALL_CLOCK_MS, QueueSetup
 
-__all__ = ["ConsumerRole", "Plan", "ProducerRole", "Role", "draw_plan"]
+__all__ = [
+    "ConsumerRole",
+    "OperatorRole",
+    "Plan",
+    "ProducerRole",
+    "ReaderRole",
+    "Role",
+    "draw_plan",
+]
 
 KEYS_MAX = 5
+SPECIALS = ("delay", "priority", "ttl", "id")
+SPECIAL_CHANCE = 0.3
+ACTIONS = ("seek", "redrive", "purge_dead", "purge", "passing", "change", "pause")
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +31,8 @@ class ProducerRole:
 
     topic: str
     keys: tuple[str, ...]
+    specials: tuple[str, ...]
+    """What it makes use of: ``delay``, ``priority``, ``ttl``, ``id``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +49,30 @@ class ConsumerRole:
     """Longest work on a message (us)."""
 
 
-Role = ProducerRole | ConsumerRole
+@dataclass(frozen=True, slots=True)
+class OperatorRole:
+    """Changes things that run."""
+
+    actions: tuple[str, ...]
+    pause_max: int
+    """Longest pause between two actions (us)."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReaderRole:
+    """Asks about a topic."""
+
+    topic: str
+
+
+Role = ProducerRole | ConsumerRole | OperatorRole | ReaderRole
 
 
 @dataclass(slots=True)
 class Plan:
     """See the module; also what those who take part tell each other."""
 
+    kernel: Kernel
     setup: QueueSetup
     roles: list[Role] = field(default_factory=list)
     resend_chance: float = 0.05
@@ -57,14 +88,21 @@ class Plan:
     lose: Callable[[Client], None] = lambda _: None
     """Lets a client die."""
 
+    @property
+    def wall_ms(self) -> int:
+        """What clocks on walls show now."""
+        return WALL_CLOCK_MS + self.kernel.now // MICROSECONDS_PER_MILLISECOND
+
     def partitions(self, topic: str) -> int:
         """Return how many partitions a topic has."""
         return self.setup.topics[topic].config.partitions
 
 
-def draw_plan(random: Random, setup: QueueSetup) -> Plan:
+def draw_plan(kernel: Kernel, setup: QueueSetup) -> Plan:
     """Draw who does what."""
+    random = kernel.stream("plan")
     plan = Plan(
+        kernel,
         setup,
         resend_chance=random.choice((0.0, 0.05, 0.3)),
         poison_chance=random.choice((0.0, 0.02, 0.1)),
@@ -73,9 +111,16 @@ def draw_plan(random: Random, setup: QueueSetup) -> Plan:
     for topic in setup.topics:
         keys = tuple(f"k{n}" for n in range(random.randrange(KEYS_MAX + 1)))
         for _ in range(random.randrange(1, 3)):
-            plan.roles.append(ProducerRole(topic, keys))
+            specials = tuple(each for each in SPECIALS if random.random() < SPECIAL_CHANCE)
+            plan.roles.append(ProducerRole(topic, keys, specials))
         for number in range(random.randrange(1, 3)):
             plan.roles += _group(random, topic, f"group{number}")
+        if random.random() < 0.5:
+            plan.roles.append(ReaderRole(topic))
+    if random.random() < 0.6:
+        count = random.randrange(1, len(ACTIONS) + 1)
+        actions = tuple(random.sample(ACTIONS, count))
+        plan.roles.append(OperatorRole(actions, random.choice((1_000_000, 4_000_000))))
     return plan
 
 

@@ -13,6 +13,11 @@ __all__ = ["Producer"]
 
 BATCH_MAX = 6
 UNDER_WAY_MAX = 4
+FINAL = frozenset({"outcome_unknown", "limit_exceeded"})
+PLAIN_CHANCE = 0.4
+"""That a batch makes no use of something which its producer uses."""
+ID_BACK = 6
+"""How far back ids go that are used again."""
 RETRY_PAUSE_MAX = 300_000
 
 
@@ -67,7 +72,7 @@ class Producer:
             return True
         if isinstance(body, Refused):
             task.coverage.hit(f"queue.publish_{body.code}")
-            return body.code == "outcome_unknown"
+            return self._plan.stopping or body.code in FINAL
         return False  # the session is gone
 
     def _publish(self, task: Task) -> Publish:
@@ -82,8 +87,25 @@ class Producer:
             pack(f"<{count}I", *map(len, records)),
             b"".join(records),
             pack(f"<{count}I", *(text.key_hash for text in texts)) if keyed else b"",
+            bytes(self._some(task, "priority", count, (0, 1, 9))),
+            self._some(task, "delay", count, (0, 50, 1_500)),
+            self._some(task, "ttl", count, (0, 0, 100, 2_000)),
+            self._ids(task, count),
         )
         return Publish(role.topic, partition, self._number, sequence, batch)
+
+    def _some(
+        self, task: Task, special: str, count: int, choices: tuple[int, ...]
+    ) -> tuple[int, ...]:
+        """Return a column of a batch, or nothing."""
+        if special not in self._role.specials or task.random.random() < PLAIN_CHANCE:
+            return ()
+        return tuple(task.random.choices(choices, k=count))
+
+    def _ids(self, task: Task, count: int) -> tuple[str, ...]:
+        """Return ids, some of which were there before."""
+        chosen = self._some(task, "id", count, tuple(range(-ID_BACK, 1)))
+        return tuple(f"{self._number}/{max(0, self._named + each)}" for each in chosen)
 
     def _text(self, task: Task) -> Text:
         random, role = task.random, self._role

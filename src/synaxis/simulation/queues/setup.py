@@ -5,7 +5,7 @@ from random import Random
 
 from synaxis.queues.limits import DeliveryLimits, QueueLimits
 from synaxis.storage.message_store import StoreLimits
-from synaxis.topics import TopicConfig, TopicLimits, TopicRecord
+from synaxis.topics import Retention, TopicConfig, TopicLimits, TopicRecord
 
 __all__ = ["QueueSetup", "draw_setup"]
 
@@ -58,12 +58,23 @@ def draw_setup(random: Random) -> QueueSetup:
     )
     for number in range(random.choice((1, 1, 2))):
         name = f"topic{number}"
-        config = TopicConfig(
-            partitions=random.choice((1, 2, 4)),
-            visibility_ms=random.choice((600, 1_500, 4_000)),
-            max_deliveries=random.choice((1, 2, 3)),
-            backoff_first_ms=random.choice((1, 50, 400)),
-            backoff_max_ms=random.choice((400, 1_500)),
-        )
-        setup.topics[name] = TopicRecord(name, 1 + number, 1, config)
+        setup.topics[name] = TopicRecord(name, 1 + number, 1, _draw_topic(random))
     return setup
+
+
+def _draw_topic(random: Random) -> TopicConfig:
+    retention = random.choice((Retention.WORK, Retention.WORK, Retention.LOG))
+    chance = 0.5 if retention is Retention.LOG else 0.12
+    is_aging, is_small = random.random() < chance, random.random() < chance
+    return TopicConfig(
+        partitions=random.choice((1, 2, 4)),
+        retention=retention,
+        visibility_ms=random.choice((600, 1_500, 4_000)),
+        max_deliveries=random.choice((1, 2, 3)),
+        backoff_first_ms=random.choice((1, 50, 400)),
+        backoff_max_ms=random.choice((400, 1_500)),
+        retention_ms=random.choice((1_000, 6_000)) if is_aging else 0,
+        partition_bytes_max=random.choice((400, 1_500)) if is_small else 0,
+        dedup_window_ms=random.choice((300, 3_000, 120_000)),
+        expired_to_dead=random.random() < 0.5,
+    )

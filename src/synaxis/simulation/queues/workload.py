@@ -3,7 +3,8 @@
 from synaxis.simulation.client import Client, ClientConfig, ClientSite
 from synaxis.simulation.queues.client import QueueClient
 from synaxis.simulation.queues.consumer import Consumer
-from synaxis.simulation.queues.plan import ConsumerRole, Plan, ProducerRole, Role
+from synaxis.simulation.queues.operator import Operator, Reader
+from synaxis.simulation.queues.plan import ConsumerRole, OperatorRole, Plan, ProducerRole, Role
 from synaxis.simulation.queues.producer import Producer
 
 __all__ = ["QueueWorkload"]
@@ -32,7 +33,7 @@ class QueueWorkload:
     def _vacancy(self) -> int | None:
         for at, client in enumerate(self.clients):
             role = self.plan.roles[at]
-            is_needed = isinstance(role, ConsumerRole) or not self.plan.stopping
+            is_needed = not self.plan.stopping or isinstance(role, ConsumerRole | OperatorRole)
             if (client is None or client.dead) and is_needed:
                 return at
         return None
@@ -49,5 +50,9 @@ class QueueWorkload:
     def _begin(self, client: QueueClient, role: Role) -> None:
         if isinstance(role, ProducerRole):
             client.run(Producer(self.plan, role).script)
-        else:
+        elif isinstance(role, ConsumerRole):
             client.run(Consumer(self.plan, role, client).script)
+        elif isinstance(role, OperatorRole):
+            client.run(Operator(self.plan, role).script)
+        else:
+            client.run(Reader(self.plan, role).script)

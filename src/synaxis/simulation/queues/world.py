@@ -2,6 +2,8 @@
 
 from functools import partial
 
+import msgspec
+
 from synaxis.simulation import witness
 from synaxis.simulation.cluster import Cluster, ClusterShape
 from synaxis.simulation.faults import FaultMix
@@ -12,7 +14,7 @@ from synaxis.simulation.queues.judge import replay
 from synaxis.simulation.queues.ledger import Ledger
 from synaxis.simulation.queues.model import QueueModel
 from synaxis.simulation.queues.node import QueueNode
-from synaxis.simulation.queues.plan import ProducerRole, draw_plan
+from synaxis.simulation.queues.plan import OperatorRole, ProducerRole, draw_plan
 from synaxis.simulation.queues.setup import draw_setup
 from synaxis.simulation.queues.workload import QueueWorkload
 
@@ -28,7 +30,7 @@ class QueueWorld:
         self.searched = 0
         self.ledger = Ledger()
         self.setup = draw_setup(kernel.stream("setup"))
-        self.plan = draw_plan(kernel.stream("plan"), self.setup)
+        self.plan = draw_plan(kernel, self.setup)
         shape.clients, shape.reader = len(self.plan.roles), False
         node = partial(QueueNode, self.setup, self.ledger)
         self.workload = QueueWorkload(self.plan)
@@ -39,7 +41,11 @@ class QueueWorld:
         self._watch()
 
     def settle(self) -> None:
-        """Do nothing: members leave when they see that everything is consumed."""
+        """Let topics go on that were paused; members leave when everything is consumed."""
+        for name, record in list(self.setup.topics.items()):
+            config = record.config
+            if config.paused:
+                self.setup.change(name, msgspec.structs.replace(config, paused=False))
 
     def _watch(self) -> None:
         """Look how far the groups are, for those who wait for it."""
@@ -52,12 +58,12 @@ class QueueWorld:
             self.cluster.kernel.after(WATCH_US, self._watch)
 
     def _is_quiet(self) -> bool:
-        """Return whether nothing will be published any more."""
+        """Return whether nothing more will come to be consumed."""
         roles = zip(self.plan.roles, self.workload.clients, strict=True)
         return all(
-            client is None or client.finished
+            client is None or (client.finished and not client.dead)
             for role, client in roles
-            if isinstance(role, ProducerRole)
+            if isinstance(role, ProducerRole | OperatorRole)
         )
 
     def compare(self, replicas: list[SimulatedNode]) -> None:
