@@ -4,7 +4,6 @@ import time
 from types import TracebackType
 from typing import Self
 
-from nodes import Leadership
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -14,7 +13,7 @@ _PLAIN_EVERY_S = 2.0
 
 
 class Display:
-    """Files done, leader, term, fail-overs and refused writes."""
+    """Files done, and some facts."""
 
     def __init__(self, files: int, console: Console) -> None:
         self._files = files
@@ -30,6 +29,7 @@ class Display:
         self._bar = self._progress.add_task("files", total=files, facts="")
         self._started = time.monotonic()
         self._plain_at = self._started
+        self._complete = False
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -52,13 +52,11 @@ class Display:
             soft_wrap=True,
         )
 
-    def update(
-        self, done: int, leadership: Leadership | None, failovers: int, refused: int
-    ) -> None:
+    def update(self, done: int, facts: str) -> None:
         """Show how far it is."""
-        leader = f"{leadership.node} leads term {leadership.term}" if leadership else "no leader"
-        facts = f"{leader}, fail-overs: {failovers}, refused: {refused}"
         self._progress.update(self._bar, completed=done, facts=facts)
-        if self._progress.disable and (time.monotonic() >= self._plain_at or done == self._files):
+        complete = done == self._files and not self._complete
+        if self._progress.disable and (time.monotonic() >= self._plain_at or complete):
+            self._complete = done == self._files
             self._plain_at = time.monotonic() + _PLAIN_EVERY_S
             self.say(f"{done}/{self._files} files, {facts}")

@@ -1,10 +1,11 @@
-"""Index real files with a cluster whose leader is killed and a worker that is frozen meanwhile.
+"""Index real files with a cluster whose leader is killed, and workers that are frozen and killed.
 
-    python examples/index_files/main.py [--dir DIR] [--seconds-max 60]
+    python examples/index_files/main.py [--dir DIR] [--seconds-max 90]
 
-Three node processes; eight workers claim files and change index shards under locks, with
-fencing tokens that the store checks. Exit code 0 only if, in the end, every file was indexed
-exactly once and a stale write arrived and was refused.
+Three node processes. A producer fills a topic with the files to index, a few poisoned messages
+among them; eight workers consume it as one group and change index shards under locks, with fencing
+tokens that the store checks. Exit code 0 only if, in the end, every good file was indexed exactly
+once, every message was either acknowledged or is a dead letter, and those are the poisoned ones.
 """
 
 import argparse
@@ -18,53 +19,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from accounts import GROUP, MAX_DELIVERIES, TOPIC, take
 from corpus import SHARDS, batches_of, default_directory, find_files
 from display import Display
-from faults import Faults, Outcome
+from faults import Faults, Stage
 from nodes import Nodes
+from poison import POISONS
+from producer import Producer, orders_of
+from report import figures
 from rich.console import Console
 from store import IndexStore, create
-from team import Team
-from verify import differences
+from team import Death, Team
+from timeline import Timeline
+from verdict import Job, Result, judge
 
 import synaxis
 
 _WORKERS = 8
-_VICTIM = "worker-1"
-_VICTIM_TTL_S = 3.0
-"""The worker that is frozen has a short lease, so that the demo need not wait long for its end."""
-_TTL_S = 15.0
+_TTL_S = 4.0
+"""Short, so that what the frozen one and the killed one have locked is soon free."""
+_PARTITIONS = 4
+_VISIBILITY_S = 3.0
+"""What a worker holds goes to others when the cluster has not heard of it for so long."""
+_BACKOFF = synaxis.Backoff(0.5, 2)
 _FILES_MIN = 3 * _WORKERS
-_DISPLAY_EVERY_S = 0.25
+_WATCH_EVERY_S = 0.25
+_INFO_TIMEOUT_S = 1.0
 _INTERRUPTED = 130
-
-
-@dataclass
-class Job:
-    """What is to be indexed, and where everything is kept meanwhile."""
-
-    directory: Path
-    scratch: Path
-    batches: list[list[str]]
-
-    @property
-    def files(self) -> int:
-        """Number of files."""
-        return sum(map(len, self.batches))
-
-    @property
-    def store_path(self) -> Path:
-        """The SQLite file."""
-        return self.scratch / "index.sqlite"
-
-
-@dataclass
-class Result:
-    """What came out of it."""
-
-    outcome: Outcome
-    indexing_seconds: float
-    exit_codes: dict[str, int]
 
 
 async def run_job(job: Job, console: Console) -> Result:
@@ -87,96 +68,120 @@ async def _index(
     tasks: asyncio.TaskGroup,
     display: Display,
 ) -> Result:
-    create(job.store_path, job.batches)
-    store = IndexStore(job.store_path, "main")
-    faults = Faults(nodes, store, cluster, (len(job.batches), job.files), display.say)
-    team = Team(tasks)
+    create(job.store_path)
+    store, timeline = IndexStore(job.store_path, "main"), Timeline()
+
+    def died(death: Death) -> None:
+        if death.code > 0:
+            timeline.mark("c")
+            display.say(f"{death.worker} died with exit code {death.code}; replaced")
+
+    team = Team(tasks, job.scratch, died)
+    topic = await _create_topic(cluster)
+    producer = Producer(topic, orders_of(job.batches))
+    stage = Stage(nodes, cluster, topic, store, producer, team, timeline, display.say)
+    faults = Faults(stage, job.files)
     try:
-        await _start_workers(team, job, nodes)
-        display.say(f"{_WORKERS} workers begin")
-        started = time.perf_counter()
-        watcher = tasks.create_task(_watch(nodes, store, faults.outcome, display))
-        for worker in team.workers:
-            worker.tell("begin")
-        await faults.run(next(worker for worker in team.workers if worker.name == _VICTIM))
-        exit_codes = await team.exit_codes()
-        seconds = time.perf_counter() - started
-        watcher.cancel()
-        display.update(store.files_indexed(), await nodes.leader(), *_counts(store, faults.outcome))
-        return Result(faults.outcome, seconds, exit_codes)
+        await _start_workers(team, job, nodes.urls)
+        display.say(f"{_WORKERS} workers begin; {len(POISONS)} messages will be poisoned")
+        timeline.restart()
+        background = [
+            tasks.create_task(_watch(stage, faults, display)),
+            tasks.create_task(producer.run()),
+        ]
+        await faults.run()
+        await _settled(stage)
+        seconds = timeline.seconds
+        exit_codes = await team.end()
+        for task in background:
+            task.cancel()
+        books = await take(topic, producer, nodes)
+        return Result(faults.outcome, books, timeline, team.deaths, exit_codes, seconds)
     finally:
         team.kill()
         store.close()
 
 
-async def _start_workers(team: Team, job: Job, nodes: Nodes) -> None:
-    """Start all workers and wait until each has connected."""
-    # In the middle of its second batch; small directories may not have two for everybody.
-    stop_at_write = SHARDS // 2 + (SHARDS if len(job.batches) > 50 else 0)
-    for number in range(1, _WORKERS + 1):
-        name = f"worker-{number}"
-        arguments = ["--url", nodes.urls, "--dir", str(job.directory)]
-        arguments += ["--store", str(job.store_path)]
-        if name == _VICTIM:
-            arguments += ["--session-ttl", str(_VICTIM_TTL_S)]
-            arguments += ["--stop-at-write", str(stop_at_write)]
-        else:
-            arguments += ["--session-ttl", str(_TTL_S)]
-        await team.add(name, arguments)
-    for worker in team.workers:
-        await worker.told("ready")
-
-
-async def _watch(nodes: Nodes, store: IndexStore, outcome: Outcome, display: Display) -> None:
-    """Keep the display up to date."""
-    while True:
-        leadership = await nodes.leader()
-        display.update(store.files_indexed(), leadership, *_counts(store, outcome))
-        await asyncio.sleep(_DISPLAY_EVERY_S)
-
-
-def _counts(store: IndexStore, outcome: Outcome) -> tuple[int, int]:
-    return len(outcome.failover_seconds), len(store.refusals())
-
-
-def judge(job: Job, result: Result | None) -> list[str]:
-    """Return everything that is off; nothing when the demo has shown what it should."""
-    if result is None:
-        return ["it did not finish in time"]
-    store = IndexStore(job.store_path, "main")
-    wrong = differences(store, job.directory, job.batches)
-    store.close()
-    if result.outcome.refusal is None:
-        wrong.append("no stale write of the frozen worker was refused")
-    if len(result.outcome.failover_seconds) != 2:
-        wrong.append("the leader was not killed twice")
-    wrong += [f"{name} exited with {code}" for name, code in result.exit_codes.items() if code]
-    return wrong
-
-
-def print_figures(job: Job, result: Result, console: Console) -> None:
-    """Print throughput, fail-over times and the refused write."""
-    seconds = result.indexing_seconds
-    updates = len(job.batches) * SHARDS
-    console.print(
-        f"indexed {job.files} files in {seconds:.1f} s: {job.files / seconds:,.0f} files/s, "
-        f"{updates / seconds:,.0f} locked shard updates/s, faults included",
+async def _create_topic(cluster: synaxis.AsyncSynaxis) -> synaxis.Topic:
+    await cluster.topics.create(
+        TOPIC,
+        partitions=_PARTITIONS,
+        visibility=_VISIBILITY_S,
+        max_deliveries=MAX_DELIVERIES,
+        backoff=_BACKOFF,
     )
-    failovers = ", ".join(f"{each:.2f} s" for each in result.outcome.failover_seconds)
-    console.print(f"fail-over, from SIGKILL to the next granted lock: {failovers}")
-    frozen, refusal = result.outcome.frozen, result.outcome.refusal
-    if frozen is not None and refusal is not None:
-        console.print(
-            f"{frozen.worker} was frozen for {frozen.seconds:.1f} s holding {refusal.resource}; "
-            f"its write with token {refusal.token} was refused: the store had seen {refusal.seen}",
-        )
+    return cluster.topic(TOPIC, codec="json")
+
+
+async def _start_workers(team: Team, job: Job, urls: str) -> None:
+    """Start all workers, wait until each has connected, and let them begin."""
+    # In the middle of a second batch; small directories may not have two for everybody.
+    stop_at_write = SHARDS // 2 + (SHARDS if len(job.batches) > 50 else 0)
+    arguments = ["--url", urls, "--topic", TOPIC, "--group", GROUP]
+    arguments += ["--dir", str(job.directory), "--store", str(job.store_path)]
+    arguments += ["--session-ttl", str(_TTL_S), "--stop-at-write", str(stop_at_write)]
+    for number in range(1, _WORKERS + 1):
+        await team.add(f"worker-{number}", arguments)
+    await team.begin()
+
+
+@dataclass(frozen=True)
+class Glance:
+    """How the group is doing."""
+
+    lag: int = 0
+    """Messages that are neither finished nor dead."""
+    redelivered: int = 0
+    dead: int = 0
+
+
+async def _glance(topic: synaxis.Topic) -> Glance | None:
+    """Return how the group is doing; None if the cluster does not say so soon."""
+    try:
+        async with asyncio.timeout(_INFO_TIMEOUT_S):
+            group = (await topic.info()).group(GROUP)
+    except (synaxis.ClusterError, TimeoutError):
+        return None
+    return Glance(group.lag, group.redelivered, group.dead) if group is not None else Glance()
+
+
+async def _watch(stage: Stage, faults: Faults, display: Display) -> None:
+    """Keep the display up to date, and take samples of the lag."""
+    latest = Glance()
+    while True:
+        now = await _glance(stage.topic)
+        stage.timeline.sample(None if now is None else now.lag)
+        latest = now or latest
+        display.update(stage.store.files_indexed(), await _facts(latest, stage, faults))
+        await asyncio.sleep(_WATCH_EVERY_S)
+
+
+async def _facts(glance: Glance, stage: Stage, faults: Faults) -> str:
+    leader = await stage.nodes.leader()
+    leads = f"{leader.node} leads term {leader.term}" if leader else "no leader"
+    failovers, refused = len(faults.outcome.failover_seconds), len(stage.store.refusals())
+    return (
+        f"lag {glance.lag}, redelivered {glance.redelivered}, dead {glance.dead}, "
+        f"{leads}, fail-overs: {failovers}, refused: {refused}"
+    )
+
+
+async def _settled(stage: Stage) -> None:
+    """Wait until everything is published, and acknowledged or dead."""
+    while not (stage.producer.done and await _is_idle(stage.topic)):  # noqa: ASYNC110 - others do it
+        await asyncio.sleep(_WATCH_EVERY_S)
+
+
+async def _is_idle(topic: synaxis.Topic) -> bool:
+    glance = await _glance(topic)
+    return glance is not None and glance.lag == 0
 
 
 def main() -> int:
     """Run the demo and say how it went."""
     parser = argparse.ArgumentParser(description="Index real files while things go wrong.")
     parser.add_argument("--dir", type=Path, default=default_directory(), help="what to index")
-    parser.add_argument("--seconds-max", type=float, default=60, help="give up after this long")
+    parser.add_argument("--seconds-max", type=float, default=90, help="give up after this long")
     options = parser.parse_args()
     console = Console(soft_wrap=True, highlight=False)
     batches = batches_of(find_files(options.dir))
@@ -196,7 +201,8 @@ def main() -> int:
         return _INTERRUPTED
     wrong = judge(job, result)
     if result is not None:
-        print_figures(job, result, console)
+        for line in figures(job, result):
+            console.print(line, markup=False)
     return conclude(job, wrong, time.perf_counter() - started, console)
 
 
@@ -212,7 +218,8 @@ def conclude(job: Job, wrong: Sequence[str], seconds: float, console: Console) -
     shutil.rmtree(job.scratch)
     console.print(
         f"OK after {seconds:.1f} s: {job.files} files, each indexed exactly once, equal to a "
-        "single-process count; the stale write was refused",
+        "single-process count; the stale write was refused; every message was acknowledged or is "
+        "a dead letter",
     )
     return 0
 

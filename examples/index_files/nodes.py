@@ -14,6 +14,7 @@ from pathlib import Path
 __all__ = ["Leadership", "Nodes"]
 
 _GROUP = "locks/0"
+_LEADS_QUEUES = re.compile(r'^synaxis_raft_is_leader\{[^}]*group="queues/[^}]*\} 1', re.MULTILINE)
 _POLL_S = 0.05
 
 
@@ -23,6 +24,8 @@ class Leadership:
 
     node: str
     term: int
+    queue_shards: int
+    """Shards of queues that this node leads, too."""
 
 
 class Nodes:
@@ -95,8 +98,17 @@ class Nodes:
             if process.poll() is None:
                 text = await self._get(name, "/metrics") or ""
                 if _sample(text, "synaxis_raft_is_leader") == 1:
-                    found.append((_sample(text, "synaxis_raft_term") or 0, name))
-        return Leadership(max(found)[1], max(found)[0]) if found else None
+                    term = _sample(text, "synaxis_raft_term") or 0
+                    found.append(Leadership(name, term, len(_LEADS_QUEUES.findall(text))))
+        return max(found, key=lambda each: each.term) if found else None
+
+    async def gauge(self, name: str, topic: str) -> int:
+        """Return what the leaders' metrics say of a topic, all shards together."""
+        texts = [await self._get(node, "/metrics") or "" for node in self._names]
+        pattern = rf'^{name}\{{[^}}]*topic="{re.escape(topic)}"[^}}]*\}} ([0-9.e+]+)$'
+        return sum(
+            int(float(value)) for text in texts for value in re.findall(pattern, text, re.MULTILINE)
+        )
 
     async def _get(self, name: str, path: str) -> str | None:
         return await asyncio.to_thread(_http_get, f"http://127.0.0.1:{self._api_ports[name]}{path}")

@@ -1,16 +1,19 @@
 """The index itself: a SQLite file that refuses writers who have lost their lock.
 
-Every file and every shard is a row guarded by ``synaxis.SqlFence``: it remembers the highest
-fencing token it has been shown and refuses lower ones. A reader who means to write shows its token
-already when it reads. Otherwise a paused predecessor could still write between our read and our
-write, and what it wrote would be lost.
+Every shard is a row guarded by ``synaxis.SqlFence``: it remembers the highest fencing token it has
+been shown and refuses lower ones. A reader who means to write shows its token already when it
+reads. Otherwise a paused predecessor could still write between our read and our write, and what it
+wrote would be lost.
 
 A shard is read, changed in the worker's memory and written back whole: without locks and tokens,
 two workers would overwrite each other's words.
+
+A batch of files may be delivered more than once. A shard knows which batches it has taken in, and
+the store which ones are finished, so that nothing is counted twice.
 """
 
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,15 +23,14 @@ from corpus import SHARDS
 
 from synaxis import SqlFence, StaleFencingToken
 
-__all__ = ["IndexStore", "Refusal", "Shard", "create"]
+__all__ = ["Attempt", "IndexStore", "Refusal", "Shard", "create"]
 
 _SCHEMA = """
-CREATE TABLE files (path TEXT PRIMARY KEY, batch INTEGER NOT NULL, indexed INTEGER NOT NULL
-  DEFAULT 0);
-CREATE INDEX files_by_batch ON files (batch, indexed);
+CREATE TABLE files (path TEXT PRIMARY KEY, batch INTEGER NOT NULL, times INTEGER NOT NULL);
+CREATE INDEX files_by_batch ON files (batch);
+CREATE TABLE attempts (batch INTEGER, worker TEXT, failures INTEGER);
 CREATE TABLE shards (number INTEGER PRIMARY KEY, body BLOB NOT NULL);
 CREATE TABLE refusals (resource TEXT, token INTEGER, seen INTEGER, worker TEXT);
-CREATE TABLE gate (batches INTEGER NOT NULL);
 """
 _BUSY_TIMEOUT_S = 30.0
 
@@ -48,6 +50,15 @@ class Shard:
 
 
 @dataclass(frozen=True)
+class Attempt:
+    """A worker began with a batch that had failed so often before."""
+
+    batch: int
+    worker: str
+    failures: int
+
+
+@dataclass(frozen=True)
 class Refusal:
     """A write that came too late: its token was lower than one the resource had seen."""
 
@@ -57,22 +68,16 @@ class Refusal:
     worker: str
 
 
-def create(path: Path, batches: Sequence[Sequence[str]]) -> None:
-    """Create an empty index that expects these files."""
+def create(path: Path) -> None:
+    """Create an empty index."""
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("PRAGMA journal_mode = WAL")
         database.executescript(_SCHEMA)
-        _files_fence(database).migrate()
         _shards_fence(database).migrate()
         empty = _encode(Shard())
         database.executemany(
             "INSERT INTO shards (number, body) VALUES (?, ?)", [(n, empty) for n in range(SHARDS)]
         )
-        database.executemany(
-            "INSERT INTO files (path, batch) VALUES (?, ?)",
-            [(name, number) for number, batch in enumerate(batches) for name in batch],
-        )
-        database.execute("INSERT INTO gate VALUES (0)")
 
 
 class IndexStore:
@@ -83,50 +88,55 @@ class IndexStore:
         self._database = sqlite3.connect(path, _BUSY_TIMEOUT_S, isolation_level=None)
         # A power cut may cost the last writes, never the file: the demo kills processes only.
         self._database.execute("PRAGMA synchronous = NORMAL")
-        self._files = _files_fence(self._database)
         self._shards = _shards_fence(self._database)
 
     def close(self) -> None:
         """Close the connection."""
         self._database.close()
 
-    def open_batches(self) -> list[int]:
-        """Return the batches behind the gate that have files left to index."""
-        rows = self._database.execute(
-            "SELECT DISTINCT batch FROM files, gate WHERE indexed = 0 AND batch < gate.batches"
-        )
-        return [batch for (batch,) in rows]
+    # --- batches ----------------------------------------------------------------------------
 
-    def files_of(self, batch: int) -> list[str]:
-        """Return the files of a batch."""
-        rows = self._database.execute("SELECT path FROM files WHERE batch = ?", (batch,))
-        return [path for (path,) in rows]
-
-    def unfinished(self) -> bool:
-        """Return whether any file is still to be indexed."""
-        return self.files_indexed() < self._number("SELECT count(*) FROM files")
-
-    def begin_batch(self, batch: int, token: int) -> bool:
-        """Show the claim's token for all files; return whether they are still to be indexed.
-
-        Raises:
-            StaleFencingToken: somebody else has claimed one of the files since.
-        """
+    def begin_batch(self, batch: int, failures: int) -> bool:
+        """Note that the batch was delivered to us; return whether it is still to be indexed."""
         with self._transaction(f"batch {batch}"):
-            self._show_for_files(batch, token)
-            query = "SELECT count(*) FROM files WHERE batch = ? AND indexed = 0"
-            return self._number(query, batch) > 0
+            note = "INSERT INTO attempts VALUES (?, ?, ?)"
+            self._database.execute(note, (batch, self._worker, failures))
+            return not self.is_finished(batch)
 
-    def finish_batch(self, batch: int, token: int) -> None:
-        """Mark the files as indexed, once more: the final check wants exactly 1.
-
-        Raises:
-            StaleFencingToken: somebody else has claimed one of the files since.
-        """
+    def finish_batch(self, batch: int, files: Iterable[str]) -> bool:
+        """Count the files as indexed, once; False if somebody has done so before."""
         with self._transaction(f"batch {batch}"):
-            self._show_for_files(batch, token)
-            mark = "UPDATE files SET indexed = indexed + 1 WHERE batch = ?"
-            self._database.execute(mark, (batch,))
+            if self.is_finished(batch):
+                return False
+            count = (
+                "INSERT INTO files VALUES (?, ?, 1)"
+                " ON CONFLICT (path) DO UPDATE SET times = times + 1"
+            )
+            self._database.executemany(count, [(path, batch) for path in files])
+            return True
+
+    def is_finished(self, batch: int) -> bool:
+        """Return whether the files of a batch are in the index."""
+        return self._number("SELECT count(*) FROM files WHERE batch = ?", batch) > 0
+
+    def attempts(self) -> list[Attempt]:
+        """Return every delivery that a worker began with, in order."""
+        rows = self._database.execute("SELECT batch, worker, failures FROM attempts ORDER BY rowid")
+        return [Attempt(*row) for row in rows]
+
+    def batches_finished(self) -> int:
+        """Return how many batches are in the index."""
+        return self._number("SELECT count(DISTINCT batch) FROM files")
+
+    def files_indexed(self) -> int:
+        """Return how many files are in the index."""
+        return self._number("SELECT count(*) FROM files")
+
+    def times_indexed(self) -> dict[str, int]:
+        """Return for every file in the index how often it was counted."""
+        return dict(self._database.execute("SELECT path, times FROM files"))
+
+    # --- shards -----------------------------------------------------------------------------
 
     def read_shard(self, number: int, token: int) -> Shard:
         """Return a shard to somebody who is going to write it under ``token``.
@@ -153,18 +163,6 @@ class IndexStore:
         [body] = self._database.execute(query, (number,)).fetchone()
         return _decode(body)
 
-    def open_gate(self, batches: int) -> None:
-        """Let workers claim the first ``batches`` batches."""
-        self._database.execute("UPDATE gate SET batches = ?", (batches,))
-
-    def files_indexed(self) -> int:
-        """Return how many files are marked."""
-        return self._number("SELECT count(*) FROM files WHERE indexed > 0")
-
-    def times_indexed(self) -> dict[str, int]:
-        """Return for every file how often it was marked."""
-        return dict(self._database.execute("SELECT path, indexed FROM files"))
-
     def highest_token(self, shard: int) -> int:
         """Return the highest token that a shard has seen."""
         return self._number("SELECT fence FROM shards WHERE number = ?", shard)
@@ -174,9 +172,7 @@ class IndexStore:
         rows = self._database.execute("SELECT resource, token, seen, worker FROM refusals")
         return [Refusal(*row) for row in rows]
 
-    def _show_for_files(self, batch: int, token: int) -> None:
-        for path in self.files_of(batch):
-            self._files.update(path, token, batch=batch)  # changes the fence only
+    # --- inside -----------------------------------------------------------------------------
 
     @contextmanager
     def _transaction(self, resource: str) -> Iterator[None]:
@@ -200,10 +196,6 @@ class IndexStore:
 
     def _number(self, query: str, *parameters: object) -> int:
         return int(self._database.execute(query, parameters).fetchone()[0])
-
-
-def _files_fence(database: sqlite3.Connection) -> SqlFence:
-    return SqlFence(database, "files", key="path")
 
 
 def _shards_fence(database: sqlite3.Connection) -> SqlFence:

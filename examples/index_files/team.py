@@ -1,37 +1,36 @@
-"""The eight worker processes: started, told to begin, frozen and thawed."""
+"""The worker processes: started, told to begin, frozen and thawed, replaced when they die."""
 
 import asyncio
 import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-__all__ = ["Team", "WorkerProcess"]
+__all__ = ["Death", "Team", "WorkerProcess"]
 
 _WORKER = Path(__file__).with_name("worker.py")
+_DEATHS_MAX = 30
 
 
-@dataclass
+@dataclass(frozen=True)
+class Death:
+    """A worker ended that should not have."""
+
+    worker: str
+    code: int
+    """Exit code, or the number of the signal with a minus."""
+
+
+@dataclass(eq=False)
 class WorkerProcess:
-    """One worker and the lines that it has printed."""
+    """One life of a worker."""
 
     name: str
     process: Process
-    lines: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
-
-    async def told(self, first_word: str) -> list[str]:
-        """Wait for a line that begins with ``first_word``; return its other words.
-
-        Raises:
-            RuntimeError: the process ended without saying so.
-        """
-        while line := await self.lines.get():
-            word, *rest = line.split()
-            if word == first_word:
-                return rest
-        raise RuntimeError(f"{self.name} ended before it was {first_word}")
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it has connected, or has ended."""
 
     def tell(self, line: str) -> None:
         """Send a line to the worker's standard input."""
@@ -46,37 +45,109 @@ class WorkerProcess:
         """SIGCONT: it goes on where it was."""
         self.process.send_signal(signal.SIGCONT)
 
-    async def listen(self) -> None:
-        """Read what the worker prints until it ends; an empty line marks the end."""
-        assert self.process.stdout is not None
-        async for line in self.process.stdout:
-            self.lines.put_nowait(line.decode().strip() or "-")
-        self.lines.put_nowait("")
+    async def kill(self) -> None:
+        """SIGKILL: it gets no chance to give anything back."""
+        self.process.kill()
+        await self.process.wait()
 
 
 class Team:
-    """All workers. They end by themselves when nothing is left to index."""
+    """All workers. One that dies is replaced, until the team is told to end."""
 
-    def __init__(self, listeners: asyncio.TaskGroup) -> None:
-        self._listeners = listeners
-        self.workers: list[WorkerProcess] = []
+    def __init__(self, tasks: asyncio.TaskGroup, logs: Path, died: Callable[[Death], None]) -> None:
+        self._tasks = tasks
+        self._logs = logs
+        self._died = died
+        self._workers: dict[str, WorkerProcess] = {}
+        self._said: asyncio.Queue[tuple[WorkerProcess, list[str]]] = asyncio.Queue()
+        self._keepers: list[asyncio.Task[None]] = []
+        self._stopping = True
+        self._ending = False
+        self.deaths: list[Death] = []
 
-    async def add(self, name: str, arguments: Iterable[str]) -> WorkerProcess:
+    async def add(self, name: str, arguments: Iterable[str]) -> None:
         """Start one worker; it waits for the word to begin."""
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, str(_WORKER), "--name", name, *arguments, stdin=PIPE, stdout=PIPE
-        )
-        worker = WorkerProcess(name, process)
-        self.workers.append(worker)
-        self._listeners.create_task(worker.listen())
+        command = [sys.executable, str(_WORKER), "--name", name, *arguments]
+        await self._start(name, command)
+        self._keepers.append(self._tasks.create_task(self._keep(name, command)))
+
+    async def _start(self, name: str, command: list[str]) -> WorkerProcess:
+        with (self._logs / f"{name}.log").open("ab") as log:
+            process = await asyncio.create_subprocess_exec(
+                *command, stdin=PIPE, stdout=PIPE, stderr=log
+            )
+        worker = self._workers[name] = WorkerProcess(name, process)
+        self._tasks.create_task(self._listen(worker))
         return worker
 
-    async def exit_codes(self) -> dict[str, int]:
-        """Wait until all have ended."""
-        return {worker.name: await worker.process.wait() for worker in self.workers}
+    async def _listen(self, worker: WorkerProcess) -> None:
+        """Read what a worker prints until it ends."""
+        assert worker.process.stdout is not None
+        async for line in worker.process.stdout:
+            words = line.decode().split()
+            if words == ["ready"]:
+                worker.ready.set()
+            elif words:
+                self._said.put_nowait((worker, words))
+        worker.ready.set()
+
+    async def _keep(self, name: str, command: list[str]) -> None:
+        """Replace a worker as often as it dies."""
+        while True:
+            code = await self._workers[name].process.wait()
+            if self._ending:
+                return
+            death = Death(name, code)
+            self.deaths.append(death)
+            self._died(death)
+            if len(self.deaths) > _DEATHS_MAX:
+                raise RuntimeError(f"workers die again and again: {self.deaths[-5:]}")
+            self._let_begin(await self._start(name, command))
+
+    def _let_begin(self, worker: WorkerProcess) -> None:
+        worker.tell("begin")
+        if not self._stopping:
+            worker.tell("go on")
+
+    async def begin(self) -> None:
+        """Wait until every worker has connected, and let all begin."""
+        for worker in self._workers.values():
+            await worker.ready.wait()
+        for worker in self._workers.values():
+            self._let_begin(worker)
+
+    async def told(self, first_word: str) -> tuple[WorkerProcess, list[int]]:
+        """Wait for a line that begins with ``first_word``; return who says it, and its numbers."""
+        while True:
+            worker, (word, *numbers) = await self._said.get()
+            if word == first_word and worker.process.returncode is None:
+                return worker, [int(number) for number in numbers]
+
+    def forget_lines(self) -> None:
+        """Let ``told`` wait for what is printed from now on."""
+        while not self._said.empty():
+            self._said.get_nowait()
+
+    def stop_no_more(self) -> None:
+        """Let every worker go on, and none wait to be frozen in future."""
+        self._stopping = False
+        for worker in self._workers.values():
+            worker.tell("go on")
+
+    async def end(self) -> dict[str, int]:
+        """Ask all to leave and wait until they have; returns their exit codes."""
+        self._ending = True
+        for worker in self._workers.values():
+            await worker.ready.wait()  # before that it would die of the signal
+            if worker.process.returncode is None:
+                worker.process.terminate()
+        return {name: await each.process.wait() for name, each in self._workers.items()}
 
     def kill(self) -> None:
-        """End those that still run, frozen or not."""
-        for worker in self.workers:
+        """End those that still run, frozen or not, and let no new ones be started."""
+        self._ending = True
+        for keeper in self._keepers:
+            keeper.cancel()
+        for worker in self._workers.values():
             if worker.process.returncode is None:
                 worker.process.kill()

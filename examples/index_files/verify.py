@@ -1,4 +1,4 @@
-"""Compares the index with what one plain process counts, without locks or cluster."""
+"""Compares the index with what one plain process counts, without locks, queue or cluster."""
 
 from collections import Counter
 from pathlib import Path
@@ -21,10 +21,11 @@ def differences(store: IndexStore, directory: Path, batches: list[list[str]]) ->
 
 def _wrong_files(store: IndexStore, files: list[str]) -> list[str]:
     times = store.times_indexed()
-    wrong = [f"{name} was indexed {times[name]} times" for name in files if times[name] != 1]
-    if set(times) != set(files):
-        wrong.append("the index knows other files than the directory")
-    return wrong
+    wrong = [
+        f"{name} was indexed {times.get(name, 0)} times" for name in files if times.get(name) != 1
+    ]
+    unknown = times.keys() - set(files)
+    return wrong + [f"{name} is in the index, and should not be" for name in sorted(unknown)]
 
 
 def _wrong_batches(store: IndexStore, count: int) -> list[str]:
@@ -34,8 +35,8 @@ def _wrong_batches(store: IndexStore, count: int) -> list[str]:
         merged = Counter(store.peek_shard(number).batches)
         wrong += [
             f"shard {number} took in batch {batch} {merged[batch]} times"
-            for batch in range(count)
-            if merged[batch] != 1
+            for batch in sorted({*range(count), *merged})
+            if merged[batch] != (1 if batch < count else 0)
         ]
     return wrong
 

@@ -1,83 +1,121 @@
-"""One of the processes that build the index; ``main.py`` starts eight of them.
+"""One of the processes that build the index; ``main.py`` starts eight and restarts those that die.
 
-A batch of files is claimed under one lock per file. Then every shard is changed under the
-shard's lock: read, add the words in memory, write back, each with the lock's fencing token.
-Whatever goes wrong on the way, the batch stays unfinished and somebody claims it again; a shard
-knows which batches it has taken in, so that no words are counted twice.
+All of them consume one topic as one group. A message names a batch of files. Every shard is changed
+under the shard's lock: read, add the words in memory, write back, each with the lock's fencing
+token. Then the batch is marked as finished and the message acknowledged. Whoever dies on the way
+leaves the message to somebody else, and the store knows how far it got.
+
+The group is ``shared``: files are independent, so any worker may have any message, and a poisoned
+one holds up nobody. (In ``keyed`` mode it would hold up its key; ``keyed_order.py`` shows that.)
 """
 
 import argparse
 import asyncio
-import random
+import logging
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
 
-from corpus import SHARDS, count_words, shard_of
+from corpus import SHARDS, count_words, is_outside, shard_of
 from store import IndexStore
 
 import synaxis
 
 _SHARD_WAIT_S = 30.0
-_IDLE_S = 0.05
+_PAUSE_S = 0.2
+"""Before the next try after trouble with the cluster."""
+_GIVE_BACK_S = 0.05
+"""Time for what is given back to reach the cluster, before something dangerous is begun."""
+
+log = logging.getLogger("worker")
 
 
 class Worker:
-    """Claims batches until every file is indexed."""
+    """Indexes what the topic brings, until it is told to end."""
 
     def __init__(
         self,
         cluster: synaxis.AsyncSynaxis,
         store: IndexStore,
-        directory: Path,
-        stop_at_write: int | None,
+        options: argparse.Namespace,
     ) -> None:
         self._cluster = cluster
         self._store = store
-        self._directory = directory
-        self._stop_at_write = stop_at_write
+        self._topic = cluster.topic(options.topic, codec="json")
+        self._group: str = options.group
+        self._directory: Path = options.dir
+        self._stop_at_write: int = options.stop_at_write
         self._writes = 0
+        self._ending = asyncio.Event()
+
+    def end(self) -> None:
+        """Finish what is begun, give back the rest, and leave."""
+        self._ending.set()
 
     async def run(self) -> None:
-        """Index whatever is left; errors of the cluster are waited out."""
-        while self._store.unfinished():
+        """Work until ``end``; trouble with the cluster is waited out."""
+        while not self._ending.is_set():
             try:
-                indexed = await self._index_some_batch()
-            except (synaxis.LockLost, synaxis.SessionExpired, synaxis.StaleFencingToken) as error:
-                print(f"lost {error}", flush=True)
-                continue
-            except synaxis.ClusterError:
-                indexed = False
-            if not indexed:
-                await asyncio.sleep(_IDLE_S)
+                await self._take_part()
+            except* synaxis.ClusterError as trouble:
+                log.warning("consuming again soon: %s", trouble.exceptions)
+                await asyncio.sleep(_PAUSE_S)
 
-    async def _index_some_batch(self) -> bool:
-        """Index one batch that nobody else has claimed; False when there is none."""
-        candidates = self._store.open_batches()
-        random.shuffle(candidates)
-        for batch in candidates:
-            files = self._store.files_of(batch)
-            locks = [f"files/{name}" for name in files]
+    async def _take_part(self) -> None:
+        """Be a member of the group until the end, or until a suspect has been dealt with.
+
+        With a process dies everything that it holds, and each of these messages counts a failure.
+        So we hold few. A message that failed before may be the one that kills: what else we hold
+        is given back, without blame, before we touch it.
+        """
+        consumer = self._topic.consume(self._group, concurrency=1, prefetch=1)
+        async with asyncio.TaskGroup() as tasks, consumer:
+            ending = tasks.create_task(self._drain_at_the_end(consumer))
+            async for message in consumer:
+                if message.failures:
+                    tasks.create_task(consumer.drain())  # ends when this message is settled
+                    await asyncio.sleep(_GIVE_BACK_S)
+                await self._handle(message)
+            ending.cancel()
+
+    async def _drain_at_the_end(self, consumer: synaxis.Consumer) -> None:
+        await self._ending.wait()
+        await consumer.drain()
+
+    async def _handle(self, message: synaxis.Message) -> None:
+        try:
+            async with message:  # success acknowledges, an exception counts a failure
+                await self._index(message)
+        except (synaxis.SynaxisError, OSError) as error:
+            log.warning("%r: %s: %s", message, type(error).__name__, error)
+
+    async def _index(self, message: synaxis.Message) -> None:
+        """Add the words of a batch to all shards."""
+        batch, files = message.value["batch"], message.value["files"]
+        todo = self._store.begin_batch(batch, message.failures)
+        if any(map(is_outside, files)):
+            await message.reject("it names a file outside of the directory")
+        elif todo:
+            words = await asyncio.to_thread(count_words, self._directory, files)
             try:
-                async with self._cluster.lock_many(locks, wait=0) as claim:
-                    await self._index(batch, files, claim.token)
-                    return True
-            except synaxis.LockTimeout:
-                continue
-        return False
+                await self._add_everywhere(batch, words, message.failures)
+            except synaxis.SynaxisError as error:
+                log.warning("not the fault of %r: %s: %s", message, type(error).__name__, error)
+                await message.release()
+            else:
+                self._store.finish_batch(batch, files)
 
-    async def _index(self, batch: int, files: list[str], claim_token: int) -> None:
-        """Count the words of a claimed batch and add them to all shards."""
-        if not self._store.begin_batch(batch, claim_token):
-            return
-        words_by_shard: list[Counter[str]] = [Counter() for _ in range(SHARDS)]
-        for word, count in count_words(self._directory, files).items():
-            words_by_shard[shard_of(word)][word] = count
+    async def _add_everywhere(self, batch: int, words: Counter[str], failures: int) -> None:
+        by_shard: list[Counter[str]] = [Counter() for _ in range(SHARDS)]
+        for word, count in words.items():
+            by_shard[shard_of(word)][word] = count
         # Workers start at different shards, so that they rarely wait for each other.
         for offset in range(SHARDS):
             number = (batch + offset) % SHARDS
-            await self._add(batch, number, words_by_shard[number])
-        self._store.finish_batch(batch, claim_token)
+            await self._add(batch, number, by_shard[number])
+            if offset == SHARDS // 2:
+                print(f"amid {batch} {failures}", flush=True)
 
     async def _add(self, batch: int, number: int, words: Counter[str]) -> None:
         """Add words to one shard, unless an earlier attempt at this batch has done so."""
@@ -86,10 +124,10 @@ class Worker:
             if batch in shard.batches:
                 return
             shard.add(batch, words)
-            self._stop_here_if_asked(number, held.token)
+            self._stop_here_once(number, held.token)
             self._store.write_shard(number, shard, held.token)
 
-    def _stop_here_if_asked(self, shard: int, token: int) -> None:
+    def _stop_here_once(self, shard: int, token: int) -> None:
         """Give ``main.py`` the moment to freeze this process: lock held, write not yet sent.
 
         Nothing between here and the write looks at the lock again, as in any program that is
@@ -102,10 +140,13 @@ class Worker:
 
 
 async def work(options: argparse.Namespace) -> None:
-    """Connect, wait for the word to start, and work."""
+    """Connect, wait for the word to start, and work until SIGTERM."""
     store = IndexStore(options.store, options.name)
-    async with synaxis.connect(options.url, session_ttl=options.session_ttl) as cluster:
-        worker = Worker(cluster, store, options.dir, options.stop_at_write)
+    async with synaxis.connect(
+        options.url, session_ttl=options.session_ttl, name=options.name
+    ) as cluster:
+        worker = Worker(cluster, store, options)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.end)
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         await worker.run()
@@ -117,10 +158,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--name", required=True)
     parser.add_argument("--url", required=True)
+    parser.add_argument("--topic", required=True)
+    parser.add_argument("--group", required=True)
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
     parser.add_argument("--session-ttl", type=float, required=True)
-    parser.add_argument("--stop-at-write", type=int)
+    parser.add_argument("--stop-at-write", type=int, required=True)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")
     asyncio.run(work(parser.parse_args()))
 
 
