@@ -12,6 +12,7 @@ from typing import Any
 from synaxis.simulation.faults import FaultMix, draw_mix
 from synaxis.simulation.kernel import Kernel
 from synaxis.simulation.run import RunResult, run_seed
+from synaxis.simulation.seeds import LOCKS, Seed
 
 __all__ = ["BUGS", "SEEDS_MAX", "Patch", "PlantedBug", "hunt", "planted"]
 
@@ -35,6 +36,7 @@ class PlantedBug:
     description: str
     faults: tuple[str, ...]
     patches: Callable[[], Sequence[Patch]]
+    world: str = LOCKS
 
     @contextmanager
     def plant(self) -> Iterator[None]:
@@ -53,7 +55,7 @@ class PlantedBug:
 
     def mix_for(self, seed: int) -> FaultMix:
         """Return the faults that matter to this bug, with every second seed's own ones."""
-        mix = draw_mix(Kernel(seed).stream("mix"))
+        mix = draw_mix(Kernel(Seed(seed, self.world)).stream("mix"))
         if seed % 2:
             mix = FaultMix(partitions=("isolate", "one_way", "split"))
         for fault in self.faults:
@@ -71,7 +73,7 @@ class PlantedBug:
     def run(self, seed: int) -> RunResult:
         """Run one seed with the bug."""
         with self.plant():
-            return run_seed(seed, SECONDS, mix=self.mix_for(seed))
+            return run_seed(Seed(seed, self.world), SECONDS, mix=self.mix_for(seed))
 
 
 BUGS: dict[str, PlantedBug] = {}
@@ -79,13 +81,13 @@ BUGS: dict[str, PlantedBug] = {}
 
 
 def planted(
-    name: str, description: str, *faults: str
+    name: str, description: str, *faults: str, world: str = LOCKS
 ) -> Callable[[Callable[[], Sequence[Patch]]], Callable[[], Sequence[Patch]]]:
     """Register the decorated function, which returns the patches of a bug."""
 
     def register(patches: Callable[[], Sequence[Patch]]) -> Callable[[], Sequence[Patch]]:
         assert name not in BUGS, name
-        BUGS[name] = PlantedBug(name, description, faults, patches)
+        BUGS[name] = PlantedBug(name, description, faults, patches, world)
         return patches
 
     return register

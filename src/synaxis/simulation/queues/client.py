@@ -1,11 +1,15 @@
 """A simulated client of queues: what every client is, and streams to the leader of the shard."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from synaxis.consensus.commands import SessionAlive
 from synaxis.ids import SessionId
 from synaxis.simulation.client import Client, ClientConfig, ClientSite
 from synaxis.simulation.pending import Pending
 from synaxis.simulation.queues.streams import Hangup, Push, Say
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["MemberStream", "QueueClient"]
 
@@ -47,6 +51,8 @@ class QueueClient(Client):
 
     def __init__(self, name: str, site: ClientSite, config: ClientConfig) -> None:
         super().__init__(name, site, config)
+        self.when_kept: Callable[[int], None] | None = None
+        """Told that the session was alive, with the time at which that was asked (us)."""
         self._streams: dict[int, MemberStream] = {}
         self._next_stream = 1
 
@@ -94,3 +100,5 @@ class QueueClient(Client):
     def _kept_alive(self, pending: Pending, body: Any) -> None:  # noqa: ANN401  see ``Client``
         super()._kept_alive(pending, body)
         self.completed += 1
+        if self.when_kept is not None and isinstance(body, SessionAlive) and body.alive:
+            self.when_kept(pending.first_sent_us)

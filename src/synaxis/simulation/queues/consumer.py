@@ -30,6 +30,8 @@ from synaxis.queues.commands import (
     Settled,
     Yield,
 )
+from synaxis.simulation.client import LEASE_MARGIN
+from synaxis.simulation.kernel import MICROSECONDS_PER_MILLISECOND
 from synaxis.simulation.queues.client import MemberStream, QueueClient
 from synaxis.simulation.queues.messages import POISON, Place, Text, parts_of, text_of
 from synaxis.simulation.queues.plan import ConsumerRole, Plan
@@ -72,10 +74,12 @@ class Consumer:
         self._role = role
         self._client = client
         self._random = client.random
+        client.when_kept = self._kept
         self._begin()
 
     def _begin(self, member: int = 0) -> None:
         self._member = member
+        self._visibility_ms = 0
         self._held: dict[Place, Held] = {}
         self._stream: MemberStream | None = None
         self._probed = False
@@ -108,7 +112,18 @@ class Consumer:
             role.topic, role.group, self._member, role.mode, auto_extend=role.auto_extend
         )
         reply = yield task.submit(command)
+        if isinstance(reply, Joined):
+            self._visibility_ms = reply.visibility_ms
         return isinstance(reply, Joined)
+
+    def _kept(self, asked_us: int) -> None:
+        """The leader has heard of us at ``asked_us`` or later."""
+        # In EXCLUSIVE mode a partition may be taken away, and what is held of it with it.
+        if self._role.auto_extend and self._role.mode is not GroupMode.EXCLUSIVE:
+            lease_us = self._visibility_ms * MICROSECONDS_PER_MILLISECOND
+            trusted = asked_us + int(lease_us * LEASE_MARGIN)
+            known = self._plan.ledger.trusted
+            known[self._member] = max(known.get(self._member, 0), trusted)
 
     def _serve(self, task: Task) -> Script:
         client = self._client
@@ -124,6 +139,10 @@ class Consumer:
             yield 1 + int(self._random.random() * (HURRY_MAX if self._plan.stopping else STEP_MAX))
         if self._stream is not None:
             client.close_stream(self._stream)
+        if self._fenced and client.has_session():
+            # Who said that we are no member may have led no longer. As long as the session lives
+            # a new leader would wait to hear what the member holds.
+            yield task.submit(Leave(self._role.topic, self._role.group, self._member))
 
     # --- the stream ------------------------------------------------------------------------------
 
@@ -174,6 +193,7 @@ class Consumer:
     def _take(self, stream: MemberStream, body: Any) -> None:  # noqa: ANN401  what a node says
         if isinstance(body, Delivered):
             for place, failures, data in unpack(body.records):
+                self._plan.ledger.delivered(self._role.topic, place, data)
                 self._credit -= 1
                 former = self._held.get(place)
                 self._held[place] = Held(failures, text_of(data))

@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 
 from synaxis.ids import LogTime, Sequence, SessionId, Term
-from synaxis.queues.commands import Attach, ConfigureTopic, Publish, Published, Slice
+from synaxis.queues.commands import Attach, Expire, Publish, Published, Slice
 from synaxis.simulation.history import MachineCall, Operation
+from synaxis.simulation.invariants import InvariantViolation
+from synaxis.simulation.queues.messages import Place
 from synaxis.simulation.queues.records import records_of
 
 __all__ = ["Began", "Census", "Deed", "Delivering", "Demanded", "Dropped", "Ledger"]
@@ -59,7 +61,11 @@ class Ledger:
         """Deliveries, as questions that were asked when the leader had to prove itself."""
         self.records: dict[tuple[str, int, int], bytes] = {}
         """(topic, partition, offset) -> the bytes that the first replica stored."""
-        self.topics: dict[str, int] = {}
+        self.trusted: dict[int, int] = {}
+        """Member -> until when it may count on what it holds (us), if its leases extend
+        themselves."""
+        self._ends: dict[Expire, tuple[int, int]] = {}
+        """Proposed ends of leases -> when that was, and until when the member trusted them."""
 
     def add(self, position: int, term: Term, node: str, deed: Deed) -> None:
         """Note what a node did after its machine had seen ``position`` calls."""
@@ -79,13 +85,39 @@ class Ledger:
             Operation(node, SessionId(0), Sequence(0), deed, called, returned, index)
         )
 
+    def proposed(self, command: msgspec.Struct, time_us: int) -> None:
+        """A leader wants something to be put into the log."""
+        if isinstance(command, Expire) and command.reason == "lease_expired":
+            self._ends[command] = time_us, self.trusted.get(command.member, 0)
+
     def called(self, call: MachineCall) -> None:
-        """Take the news of a call that a machine received."""
+        """Take the news of a call that a machine received.
+
+        Raises:
+            InvariantViolation: a lease was ended that its member could count on.
+        """
         command, reply = call.command, call.reply
         if isinstance(command, Publish) and isinstance(reply, Published) and not reply.duplicate:
             self._stored(command, reply)
-        elif isinstance(command, ConfigureTopic):
-            self.topics[command.record.name] = command.record.version
+        elif isinstance(command, Expire) and command in self._ends:
+            time_us, trusted_us = self._ends[command]
+            if time_us < trusted_us:
+                raise InvariantViolation(
+                    "no early end of a lease",
+                    f"{command!r} was proposed {trusted_us - time_us} us too early",
+                )
+
+    def delivered(self, topic: str, place: Place, data: bytes) -> None:
+        """A member got a message.
+
+        Raises:
+            InvariantViolation: it is not what was published there.
+        """
+        published = self.records.get((topic, *place))
+        if data != published:
+            raise InvariantViolation(
+                "Q1", f"{topic} {place} was delivered as {data!r}, published was {published!r}"
+            )
 
     def _stored(self, command: Publish, reply: Published) -> None:
         known = {position for position, _ in reply.known}

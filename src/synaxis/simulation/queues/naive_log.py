@@ -5,6 +5,7 @@ stored. Judged is by message; that the real machine forgets by batch is part of 
 """
 
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 from synaxis.effects import Refused
 from synaxis.ids import LogTime
@@ -199,8 +200,10 @@ class NaiveLog:
             message.gone = True
 
     def expired(self, now: LogTime) -> list[NaiveMessage]:
-        """Return the messages whose ttl is over now."""
-        over = [m for m in self._mortal if m.expires_at <= now]
+        """Return the messages whose ttl is over now, in the order in which it ended."""
+        over = sorted(
+            (m for m in self._mortal if m.expires_at <= now), key=attrgetter("expires_at", "offset")
+        )
         if over:
             self._mortal = [m for m in self._mortal if m.expires_at > now]
         return [m for m in over if not m.gone]

@@ -15,7 +15,7 @@ from synaxis.consensus.commands import Proposal
 from synaxis.consensus.replica_config import ReplicaConfig
 from synaxis.effects import Effects, Members, Reply, SnapshotMeta, refusal
 from synaxis.errors import ClusterError, StorageError, SynaxisError
-from synaxis.ids import GroupId, Instant, NodeId, Sequence, SessionId
+from synaxis.ids import GroupId, Instant, NodeId, Sequence, SessionId, Term
 from synaxis.ports import LogStatus, RecoveredGroup
 from synaxis.queues.commands import (
     Attach,
@@ -35,7 +35,7 @@ from synaxis.simulation.pending import Told
 from synaxis.simulation.process import CLUSTER_ID, SimulatedNode, Surroundings
 from synaxis.simulation.queues.gathering import Gatherer
 from synaxis.simulation.queues.ledger import Began, Census, Deed, Delivering, Ledger
-from synaxis.simulation.queues.observed import ObservedDispatcher, ObservedQueues, term_of
+from synaxis.simulation.queues.observed import ObservedDispatcher, ObservedQueues
 from synaxis.simulation.queues.records import records_of
 from synaxis.simulation.queues.setup import WALL_CLOCK_MS, QueueSetup
 from synaxis.simulation.queues.streams import Delivered, Hangup, NodeStream, PageRead, Push, Say
@@ -94,12 +94,16 @@ class QueueNode(SimulatedNode):
         return msgspec.structs.replace(config, wall_offset_ms=wall - now)
 
     def _started(self, replica: ObservedReplica) -> None:
-        self.dispatcher = ObservedDispatcher(self.queues, self.setup.delivery, self._report)
+        self.dispatcher = ObservedDispatcher(
+            self.queues, self.setup.delivery, self._report, self._proposed
+        )
         replica.attended_by(self.dispatcher)
         self._gatherer = Gatherer(self, self.around.coverage, self.setup.part_bytes)
         self._streams = {}
         self._configuring: set[tuple[str, int]] = set()
         self._census_due = False
+        self._served_term = Term(0)
+        """In which it has become leader last."""
 
     def _guard(self, action: Callable[..., Any], *args: object) -> None:
         """Run what touches the disk; the process ends if the disk does."""
@@ -315,13 +319,19 @@ class QueueNode(SimulatedNode):
     def _report(self, deed: Deed) -> None:
         assert self.log is not None
         replica = self.replica
+        if isinstance(deed, Began):
+            assert self.log.leading is not None
+            self._served_term = self.log.leading
         position = self.queues.calls.position
-        self.ledger.add(position, term_of(self.log.leading), self.id, deed)
+        self.ledger.add(position, self._served_term, self.id, deed)
         if isinstance(deed, Delivering) and replica is not None:
             times = replica.asked_us, self.kernel.now
             self.ledger.asked(self.id, deed, times, replica.applied_index)
         elif isinstance(deed, Began):
             self._census_due = True
+
+    def _proposed(self, command: msgspec.Struct) -> None:
+        self.ledger.proposed(command, self.kernel.now)
 
     def take_census(self) -> None:
         """Demand that everything the state refers to can be read, and note what that is.
@@ -344,10 +354,8 @@ class QueueNode(SimulatedNode):
                     else:
                         self._compare(name, number, batch.first, found[0])
                     units.append((name, number, batch.first, batch.last))
-        assert self.log is not None
-        self.ledger.add(
-            self.queues.calls.position, term_of(self.log.leading), self.id, Census(tuple(units))
-        )
+        census = Census(tuple(units))
+        self.ledger.add(self.queues.calls.position, self._served_term, self.id, census)
 
     def _compare(self, topic: str, partition: int, first: int, unit: bytes) -> None:
         monitor = self.around.monitor

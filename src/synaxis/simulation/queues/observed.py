@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from synaxis.ids import LogTime, Sequence, SessionId, Term
+from synaxis.ids import LogTime, Sequence, SessionId
 from synaxis.queues.commands import Delivery
 from synaxis.queues.delivery.dispatcher import Dispatcher
 from synaxis.queues.limits import DeliveryLimits, QueueLimits
@@ -62,10 +62,15 @@ class ObservedDispatcher(Dispatcher):
     """The real leader's half, reporting whom it hears and what it hands out."""
 
     def __init__(
-        self, machine: ObservedQueues, limits: DeliveryLimits, report: Callable[[Deed], None]
+        self,
+        machine: ObservedQueues,
+        limits: DeliveryLimits,
+        report: Callable[[Deed], None],
+        propose: Callable[[msgspec.Struct], None],
     ) -> None:
         super().__init__(machine, limits)
         self._report = report
+        self._propose = propose
         self._confirmed_at = LogTime(0)
 
     def begin(self, now: LogTime) -> None:
@@ -98,7 +103,9 @@ class ObservedDispatcher(Dispatcher):
                 self._report(Delivering(handle.attach, body.slices, self._confirmed_at))
         return replies
 
-
-def term_of(term: Term | None) -> Term:
-    """Return the term of a leader, 0 of nobody."""
-    return Term(0) if term is None else term
+    def take_commands(self) -> list[msgspec.Struct]:
+        """Drain and report."""
+        commands = super().take_commands()
+        for command in commands:
+            self._propose(command)
+        return commands

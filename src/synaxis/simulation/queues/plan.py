@@ -7,6 +7,7 @@ from random import Random
 from synaxis.queues.commands import GroupMode
 from synaxis.simulation.client import Client
 from synaxis.simulation.kernel import MICROSECONDS_PER_MILLISECOND, Kernel
+from synaxis.simulation.queues.ledger import Ledger
 from synaxis.simulation.queues.setup import WALL_CLOCK_MS, QueueSetup
 
 __all__ = [
@@ -74,6 +75,7 @@ class Plan:
 
     kernel: Kernel
     setup: QueueSetup
+    ledger: Ledger
     roles: list[Role] = field(default_factory=list)
     resend_chance: float = 0.05
     poison_chance: float = 0.05
@@ -98,12 +100,13 @@ class Plan:
         return self.setup.topics[topic].config.partitions
 
 
-def draw_plan(kernel: Kernel, setup: QueueSetup) -> Plan:
+def draw_plan(kernel: Kernel, setup: QueueSetup, ledger: Ledger) -> Plan:
     """Draw who does what."""
     random = kernel.stream("plan")
     plan = Plan(
         kernel,
         setup,
+        ledger,
         resend_chance=random.choice((0.0, 0.05, 0.3)),
         poison_chance=random.choice((0.0, 0.02, 0.1)),
         backlog_max=random.choice((20, 100, 300)),

@@ -30,7 +30,7 @@ class QueueWorld:
         self.searched = 0
         self.ledger = Ledger()
         self.setup = draw_setup(kernel.stream("setup"))
-        self.plan = draw_plan(kernel, self.setup)
+        self.plan = draw_plan(kernel, self.setup, self.ledger)
         shape.clients, shape.reader = len(self.plan.roles), False
         node = partial(QueueNode, self.setup, self.ledger)
         self.workload = QueueWorkload(self.plan)
