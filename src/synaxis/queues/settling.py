@@ -34,11 +34,12 @@ def acknowledge(shard: Shard, command: Ack) -> Settled:
             stale.add(part, part.first, part.last)
             continue
         progress = group.progress[part.partition]
-        ranges = [(part.first, part.last)]
+        last = min(part.last, topic.partitions[part.partition].next_offset - 1)
+        ranges = [(part.first, last)]
         if is_ordered and (progress.failures or part.failures):
-            ranges = _split(progress, part, stale)
-        for first, last in ranges:
-            done += _finish(shard, topic, group, progress, first, last)
+            ranges = _split(progress, part, last, stale)
+        for each in ranges:
+            done += _finish(shard, topic, group, progress, *each)
     group.acked += done
     shard.tallies[command.topic].acked += done
     return Settled(done, stale.parts())
@@ -47,19 +48,17 @@ def acknowledge(shard: Shard, command: Ack) -> Settled:
 def _finish(
     shard: Shard, topic: Topic, group: Group, progress: Progress, first: int, last: int
 ) -> int:
-    partition = topic.partitions[progress.partition]
-    last = min(last, partition.next_offset - 1)
     fresh = progress.finish(first, last)
     if fresh:
         shard.observer.finished(topic, group, progress, first, last)
-        shard.reclaim(topic, partition, first, last)
+        shard.reclaim(topic, topic.partitions[progress.partition], first, last)
     return fresh
 
 
-def _split(progress: Progress, part: Part, stale: "_Stale") -> list[tuple[int, int]]:
-    """Return the ranges of a part that no other delivery has overtaken; the rest is stale."""
+def _split(progress: Progress, part: Part, last: int, stale: "_Stale") -> list[tuple[int, int]]:
+    """Return the ranges up to ``last`` that no other delivery has overtaken; the rest is stale."""
     ranges: list[tuple[int, int]] = []
-    for offset in range(part.first, part.last + 1):
+    for offset in range(part.first, last + 1):
         if offset not in progress.done and progress.failed(offset) != part.failures:
             stale.add(part, offset, offset)
         elif ranges and ranges[-1][1] == offset - 1:

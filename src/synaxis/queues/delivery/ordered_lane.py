@@ -38,7 +38,7 @@ class _Line(OrderedDict[int, "_Key"]):
 class _Key:
     """A key with messages that are loaded or in flight."""
 
-    __slots__ = ("due", "ending", "inflight", "line", "number", "owner", "waiting")
+    __slots__ = ("due", "ending", "inflight", "line", "number", "owner", "strange", "waiting")
 
     def __init__(self, number: int) -> None:
         self.number = number
@@ -48,6 +48,9 @@ class _Key:
         self.ending = 0
         """How many of those in flight wait for the log to decide that their lease is over."""
         self.owner: Consumer | None = None
+        self.strange = 0
+        """How many of those in flight are with others than the owner: members who said so to a new
+        leader, because they did not hear of a seek. Nobody gets more until that is over."""
         self.line: _Line | None = None
         """Where it stands: that of its owner, or that of the free keys."""
         self.due = LogTime(0)
@@ -104,7 +107,8 @@ class OrderedLane(Lane):
             self._key_of[offset] = key
             key.inflight += 1
             key.ending += lease.ending
-            key.owner = lease.consumer
+            key.owner = key.owner or lease.consumer
+            key.strange += lease.consumer is not key.owner
         self._load(now)
 
     def _load(self, now: LogTime) -> None:
@@ -175,7 +179,7 @@ class OrderedLane(Lane):
             if not key.inflight:
                 del self._keys[key.number]
             return
-        if key.ending:
+        if key.ending or key.strange:
             self._unplace(key)
             return
         at = self.ready_at(key.waiting[0])
@@ -248,10 +252,22 @@ class OrderedLane(Lane):
             return
         key.inflight -= 1
         key.ending -= lease.ending
-        if key.inflight == 0:
+        if key.strange:
+            self._find_owner(key)
+        elif key.inflight == 0:
             key.owner = None
-        if key.inflight == 0 or lease.ending:
-            self._place(key, self._now)
+        elif not lease.ending:
+            return
+        self._place(key, self._now)
+
+    def _find_owner(self, key: _Key) -> None:
+        holders = [
+            lease.consumer
+            for offset, lease in self.inflight.items()
+            if self._key_of.get(offset) is key
+        ]
+        key.owner = holders[0]
+        key.strange = len(holders) - holders.count(key.owner)
 
     # --- taking -----------------------------------------------------------------------------
 
@@ -329,15 +345,19 @@ class OrderedLane(Lane):
         assert self._loaded == sum(len(key.waiting) for key in self._keys.values())
         counts: dict[int, int] = {}
         ending: dict[int, int] = {}
+        strange: dict[int, int] = {}
         for offset, lease in self.inflight.items():
             number = self._key_of[offset].number
             counts[number] = counts.get(number, 0) + 1
             ending[number] = ending.get(number, 0) + lease.ending
+            is_strange = lease.consumer is not self._keys[number].owner
+            strange[number] = strange.get(number, 0) + is_strange
         plans = set(self._later)
         for number, key in self._keys.items():
             assert key.number == number
             assert key.inflight == counts.get(number, 0)
             assert key.ending == ending.get(number, 0)
+            assert key.strange == strange.get(number, 0)
             assert (key.owner is not None) == (key.inflight > 0)
             assert all(one < other for one, other in pairwise(key.waiting))
             self._check_place(key, plans)
@@ -347,7 +367,8 @@ class OrderedLane(Lane):
     def _check_place(self, key: _Key, plans: set[tuple[LogTime, int]]) -> None:
         assert key.waiting or key.inflight, "a key without messages is kept"
         has_place = key.line is not None or key.due > 0
-        assert has_place == bool(key.waiting and not key.ending), "a key stands nowhere"
+        is_blocked = key.ending > 0 or key.strange > 0
+        assert has_place == bool(key.waiting and not is_blocked), "a key stands nowhere"
         if key.line is not None:
             assert not key.due, "a key stands in two places"
             assert key.line is (self._owned[key.owner] if key.owner else self._free)
