@@ -99,6 +99,7 @@ class Feed:
         assert isinstance(reply, Joined)
         if tenure.error is not None:
             raise tenure.error
+        tenure.max_deliveries = reply.max_deliveries
         self._lifeline.watch(tenure, session, reply.visibility_ms)
         return tenure
 

@@ -56,7 +56,6 @@ class Intake:
         self.loop = asyncio.get_running_loop()
         self.pool = CreditPool(plan.prefetch, self._grant)
         lines = Lines(by_partition=plan.mode is GroupMode.EXCLUSIVE) if self.ordered else None
-        self._lines = lines
         self.shelf = Shelf(plan.concurrency, self.pool, lines)
         self.feeds: list[Feed] = []
         self._caller = caller
@@ -244,6 +243,10 @@ class Intake:
         """The user has decided the fate of a message."""
         self.shelf.decided(message)
 
+    def begun(self, messages: list[Message]) -> list[Message]:
+        """The cluster has heard that we begin with these; returns those that nobody wants now."""
+        return self.shelf.begun(messages)
+
     def settled(self, messages: Iterable[Message]) -> None:
         """The cluster has confirmed the fate of these."""
         self.shelf.settled(messages)
@@ -255,15 +258,6 @@ class Intake:
     def turn_back(self, message: Message) -> list[Message]:
         """A message goes back to the queue; returns what must not overtake it."""
         return self.shelf.turn_back(message)
-
-    def follow(self, message: Message, followers: list[Message]) -> None:
-        """Let these go back when the cluster has heard of ``message``."""
-        if self._lines is not None:
-            self._lines.keep_behind(message, followers)
-
-    def heard(self, message: Message) -> list[Message]:
-        """The cluster has heard that a message went back; returns what follows it."""
-        return [] if self._lines is None else self._lines.heard(message)
 
     def give_back(self, messages: list[Message]) -> None:
         """Release messages that were not handed out."""

@@ -191,6 +191,12 @@ class Keeper(Protocol):
 
     error: SynaxisError | None
     """Why nothing can be settled any more."""
+    max_deliveries: int
+    """A message that fails as often becomes a dead letter."""
+
+    def announce(self, message: "Message") -> None:
+        """Tell the cluster that the user begins with a message that failed before."""
+        ...
 
     def ack(self, message: "Message") -> "asyncio.Future[None]":
         """Begin to finish a message."""

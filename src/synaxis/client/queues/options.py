@@ -73,6 +73,7 @@ class Plan:
             self.visibility_ms,
             self.auto_extend,
             self.from_end,
+            announces=True,
         )
 
 

@@ -2,8 +2,7 @@
 
 In KEYED mode a *line* is a key, in EXCLUSIVE mode a partition. Of a line at most one message is
 out: handed to the user and not confirmed as settled. When it goes back to the queue, everything
-behind it goes back too, or the line would be overtaken; also what the cluster sent before it heard
-of that (the *barrier* catches it).
+behind it goes back too, or the line would be overtaken.
 """
 
 from collections import deque
@@ -18,16 +17,6 @@ FREE = -1
 """The line of messages without a key: no order among them."""
 
 
-class _Barrier:
-    """A message that went back, and what waits here to follow it."""
-
-    __slots__ = ("behind", "place")
-
-    def __init__(self, place: int) -> None:
-        self.place = place
-        self.behind: list[Message] = []
-
-
 class Lines:
     """The lines of one consumer."""
 
@@ -35,7 +24,6 @@ class Lines:
         self._by_partition = by_partition
         self._out: dict[int, Message] = {}
         self._queued: dict[int, deque[Message]] = {}
-        self._barriers: dict[int, _Barrier] = {}
         self.queued = 0
         """Messages that wait for one of their line."""
 
@@ -85,42 +73,13 @@ class Lines:
     # --- going back -------------------------------------------------------------------------
 
     def turn_back(self, message: Message, buffered: Iterable[Message]) -> list[Message]:
-        """A message goes back; returns what has to follow it, ``buffered`` included.
-
-        Until ``heard`` what arrives behind it is kept from being handed out.
-        """
+        """A message goes back; returns what has to follow it, ``buffered`` included."""
         line = self.line_of(message)
         if line == FREE:
             return []
-        self._barriers[line] = _Barrier(message.place)
         waiting = list(self._queued.pop(line, ()))
         self.queued -= len(waiting)
         return waiting + [each for each in buffered if self.line_of(each) == line]
-
-    def keep_behind(self, message: Message, followers: list[Message]) -> None:
-        """Let these follow when the cluster has heard of ``message``, not before."""
-        barrier = self._barriers.get(self.line_of(message))
-        if barrier is not None:
-            barrier.behind += followers
-
-    def overtakes(self, message: Message) -> bool:
-        """Return whether an arriving message must follow one that went back; then it is kept."""
-        if not self._barriers:
-            return False
-        barrier = self._barriers.get(self.line_of(message))
-        if barrier is None or message.place <= barrier.place:
-            return False
-        barrier.behind.append(message)
-        return True
-
-    def heard(self, message: Message) -> list[Message]:
-        """The cluster knows by now that ``message`` went back; returns what follows it."""
-        line = self.line_of(message)
-        barrier = self._barriers.get(line)
-        if barrier is None or barrier.place != message.place:
-            return []
-        del self._barriers[line]
-        return barrier.behind
 
     # --- leaving ----------------------------------------------------------------------------
 
@@ -144,6 +103,4 @@ class Lines:
                 self._queued[line] = kept
             else:
                 del self._queued[line]
-        for barrier in self._barriers.values():
-            barrier.behind = [each for each in barrier.behind if each not in lost]
         return before - self.queued

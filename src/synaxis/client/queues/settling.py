@@ -9,7 +9,7 @@ from synaxis.client.requests import Request
 from synaxis.client.session import Session
 from synaxis.effects import Refused
 from synaxis.errors import OutcomeUnknown, SynaxisError, error_from_wire
-from synaxis.queues.commands import Ack, Extend, Extended, Nack, Reject, Settled
+from synaxis.queues.commands import Ack, Begin, Extend, Extended, Nack, Reject, Settled
 from synaxis.wire.client import AdminAnswer, Answer, ClientMessage, KeptAlive, Member
 
 __all__ = ["ExtendRequest", "SettleOwner", "SettleRequest"]
@@ -76,17 +76,17 @@ class SettleRequest(CallRequest):
 
 
 class ExtendRequest(Request):
-    """Asks the leader to keep leases; its answer also proves that all said before has arrived."""
+    """Asks the leader to keep or note leases; the answer proves that all before it has arrived."""
 
     __slots__ = ("session", "wanted_by")
 
-    def __init__(self, session: Session, wanted: Extend, deadline: float) -> None:
+    def __init__(self, session: Session, wanted: Extend | Begin, deadline: float) -> None:
         super().__init__(session.group, deadline)
         self.session = session
         self.wanted_by = wanted
 
     def message(self, number: int) -> ClientMessage:
-        """Return the Extend."""
+        """Return the question."""
         return Member(number, self.group, self.session.id, self.wanted_by)
 
     def answered(self, message: Answer | KeptAlive | AdminAnswer) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from synaxis.client.queues.credit import CreditPool
 from synaxis.client.queues.message import Message
 from synaxis.client.queues.ordering import Lines
+from synaxis.client.queues.suspects import Suspects
 from synaxis.errors import SynaxisError
 
 __all__ = ["Shelf"]
@@ -43,6 +44,7 @@ class Shelf:
         self._waiters: deque[asyncio.Future[Message | None]] = deque()
         self._movements: list[asyncio.Future[None]] = []
         self._streak = 0
+        self._suspects = Suspects()
 
     # --- taking -----------------------------------------------------------------------------
 
@@ -80,8 +82,12 @@ class Shelf:
     def take_now(self) -> Message | None:
         """Return a message that may be handed out, if there is one."""
         ready, lines = self.ready, self._lines
+        if not self.closed and (suspect := self._suspects.take()) is not None:
+            return suspect
         while ready and self.out < self.concurrency and self.unconfirmed < UNCONFIRMED_MAX:
             if self.closed:
+                return None
+            if ready[0].failures and self._suspects.are_enough_for(len(self._waiters)):
                 return None
             message = ready.popleft()
             if message.fate or message.keeper.error is not None:
@@ -93,8 +99,20 @@ class Shelf:
                 self.out += 1
                 self.unconfirmed += 1
                 self._pool.taken()
-                return message
+                if not message.failures:
+                    return message
+                self._suspects.announced(message)
+                message.keeper.announce(message)
         return None
+
+    def begun(self, messages: list[Message]) -> list[Message]:
+        """The cluster has heard that we begin with these; returns those that nobody wants now."""
+        unwanted = [each for each in messages if self._suspects.begun(each) and self.closed]
+        for message in self._suspects.pull(unwanted):
+            self.decided(message)
+        self._serve()
+        self._moved()
+        return unwanted
 
     def _queued(self) -> None:
         if self._uncounted < QUEUED_FACTOR * self._pool.window:
@@ -113,6 +131,10 @@ class Shelf:
 
     def _put_back(self, message: Message | None) -> None:
         if message is None:
+            return
+        if message.failures:
+            self._suspects.put_back(message)
+            self._serve()
             return
         message.out = False
         self.out -= 1
@@ -140,12 +162,6 @@ class Shelf:
 
     def put(self, messages: list[Message]) -> None:
         """Take messages that arrived; the pool knows of them."""
-        lines = self._lines
-        if lines is not None:
-            kept = [each for each in messages if not lines.overtakes(each)]
-            if len(kept) < len(messages):
-                self._pool.taken(len(messages) - len(kept))
-            messages = kept
         self.ready.extend(messages)
         if self._waiters:
             self._serve()
@@ -158,6 +174,8 @@ class Shelf:
         if not message.out:
             return
         self.out -= 1
+        if self._suspects.decided(message):
+            self._moved()
         if message.fate == "lost":
             self.settled((message,))
         elif self._waiters:
@@ -186,6 +204,9 @@ class Shelf:
         if self._lines is not None:
             self._unqueued(gone := self._lines.forget(held))
             self._pool.taken(gone)
+        for message in self._suspects.pull(held):
+            message.fate = "lost"
+            self.out -= 1
         self.settled([message for message in held if message.fate])
 
     def turn_back(self, message: Message) -> list[Message]:
@@ -213,6 +234,13 @@ class Shelf:
             chosen += queued
         if chosen:
             self._pool.taken(len(chosen))
+        suspects = [
+            each
+            for each in self._suspects.waiting()
+            if partitions is None or each.partition in partitions
+        ]
+        self.out -= len(self._suspects.pull(suspects))
+        chosen += suspects
         return [each for each in chosen if not each.fate and each.keeper.error is None]
 
     def pull_surplus(self) -> list[Message]:

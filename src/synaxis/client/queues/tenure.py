@@ -8,9 +8,10 @@ would stay leased for as long as the member lives.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Iterable
+from collections.abc import Iterable
+from functools import partial
 from math import inf
-from typing import Any, Protocol
+from typing import Protocol
 
 from synaxis.client.clock import now
 from synaxis.client.lock_options import milliseconds
@@ -25,6 +26,7 @@ from synaxis.queues.commands import (
     Ack,
     Assignment,
     Attach,
+    Begin,
     Credit,
     Extend,
     Extended,
@@ -40,8 +42,12 @@ __all__ = ["Tenure", "TenureOwner"]
 
 log = logging.getLogger(__name__)
 
+DELIVERIES_UNKNOWN = 2**31
+"""Until the cluster has said how often a message may fail."""
 ACKS_UNDER_WAY_MAX = 2
 """Acknowledgements on their way from one tenure; what is acknowledged meanwhile joins the next."""
+GO_BACK_PAUSE_S = 0.005
+"""Ordered modes: what goes back within this time goes together, since it takes a new stream."""
 ACK_MESSAGES_MAX = 5_000
 """Messages of one acknowledgement; the cluster takes twice as many ranges."""
 
@@ -75,24 +81,16 @@ class TenureOwner(Protocol):
         """A message goes back to the queue; returns what must not overtake it."""
         ...
 
-    def follow(self, message: Message, followers: list[Message]) -> None:
-        """Let these go back when the cluster has heard of ``message``."""
-        ...
-
-    def heard(self, message: Message) -> list[Message]:
-        """The cluster has heard that a message went back; returns what follows it."""
-        ...
-
     def settled(self, messages: Iterable[Message]) -> None:
         """The cluster has confirmed the fate of these."""
         ...
 
-    def lost(self, held: set[Message]) -> None:
-        """The tenure is over, and these are not ours any more."""
+    def begun(self, messages: list[Message]) -> list[Message]:
+        """The cluster has heard that we begin with these; returns those that nobody wants now."""
         ...
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        """Run ``work`` beside everything else, until the consumer is closed."""
+    def lost(self, held: set[Message]) -> None:
+        """The tenure is over, and these are not ours any more."""
         ...
 
 
@@ -110,9 +108,12 @@ class Tenure:
         """EXCLUSIVE: partitions that are ours."""
         self._owner = owner
         self._stream: _Stream | None = None
+        self.max_deliveries = DELIVERIES_UNKNOWN
+        self._announcing: list[Message] = []
         self._acks: list[Message] = []
         self._flushing = False
         self._under_way = 0
+        self._returning: list[Message] = []
         session.when_over[self] = self._session_over
 
     # --- the stream -------------------------------------------------------------------------
@@ -235,9 +236,6 @@ class Tenure:
             self._refuse(message)
         message.fate = fate
         waiter = message.waiter = self._owner.loop.create_future()
-        if fate == "nacked":
-            # They follow when the cluster has heard: before that it would send them again.
-            self._owner.follow(message, self._owner.turn_back(message))
         self._send(command, [message])
         self._owner.decided(message)
         return waiter
@@ -263,9 +261,10 @@ class Tenure:
         else:
             self._confirm(messages, outcome.stale)
         self.held.difference_update(messages)
-        self._owner.settled(messages)
-        if type(request.command) is Nack:
-            self.give_back(self._owner.heard(messages[0]))
+        if type(request.command) is Nack and self._owner.ordered:
+            self._turn_back(messages[0])
+        else:
+            self._owner.settled(messages)
         if isinstance(outcome, SynaxisError) and outcome.code == "consumer_fenced":
             self.end(outcome)
         elif self._acks:
@@ -288,19 +287,37 @@ class Tenure:
         """Give a message back; see ``Message.release``."""
         if message.fate or self.error is not None:
             self._refuse(message)
-        self.give_back([message, *self._owner.turn_back(message)])
-        self._owner.decided(message)
         if self._owner.ordered:
-            self._owner.spawn(self._until_heard(message), "synaxis-release")
+            message.fate = "released"
+            self._turn_back(message)
+        else:
+            self.give_back([message])
+        self._owner.decided(message)
 
-    async def _until_heard(self, message: Message) -> None:
-        """Ask something, only because the answer proves that the release has arrived."""
-        owner = self._owner
-        try:
-            await self.ask(Extend(owner.source.topic, owner.group, self.member, (), 1))
-        except SynaxisError as error:
-            log.debug("nobody confirms the release of %r: %s", message, error)
-        self.give_back(owner.heard(message))
+    def _turn_back(self, message: Message) -> None:
+        """Let a message go back with all that is behind it; until then its line stands still."""
+        self._returning.append(message)
+        if len(self._returning) == 1:
+            self._owner.loop.call_later(GO_BACK_PAUSE_S, self._go_back)
+
+    def _go_back(self) -> None:
+        """Attach anew, without what goes back.
+
+        What the leader has sent meanwhile, in ignorance, comes under the number of the former
+        stream: it is not taken, and not held. So nothing can overtake what went back.
+        """
+        returning, self._returning = self._returning, []
+        if self.error is not None:
+            return
+        for message in list(returning):
+            returning += self._owner.turn_back(message)
+        for message in returning:
+            message.fate = message.fate or "released"
+        self.held.difference_update(returning)
+        if self._stream is not None:
+            self.session.router.forget(self._stream)
+        self.attach()
+        self._owner.settled(returning)
 
     def give_back(self, messages: list[Message]) -> None:
         """Release messages, handed out or not."""
@@ -312,6 +329,36 @@ class Tenure:
         owner = self._owner
         self._tell(Release(owner.source.topic, owner.group, self.member, parts_of(messages)))
         owner.settled(messages)
+
+    # --- before they are handed out -----------------------------------------------------------
+
+    def announce(self, message: Message) -> None:
+        """Tell the cluster that the user begins with it; see ``Suspects``."""
+        self._announcing.append(message)
+        if len(self._announcing) == 1:
+            self._owner.loop.call_soon(self._announce)
+
+    def _announce(self) -> None:
+        messages, self._announcing = self._announcing, []
+        messages = [each for each in messages if not each.fate]
+        if self.error is not None or not messages:
+            return
+        owner = self._owner
+        begin = Begin(owner.source.topic, owner.group, self.member, parts_of(messages))
+        request = ExtendRequest(self.session, begin, now() + owner.timeout_s)
+        request.future.add_done_callback(partial(self._begun, messages))
+        self.session.router.send(request)
+
+    def _begun(self, messages: list[Message], answer: "asyncio.Future[Extended]") -> None:
+        """Hand out what the cluster lets us begin with; the rest goes back, to whoever gets it."""
+        if self.error is not None:
+            return
+        told = not answer.cancelled() and answer.exception() is None
+        refused = set(inside(messages, answer.result().stale) if told else messages)
+        self.give_back(self._owner.begun([each for each in messages if each not in refused]))
+        for message in refused:
+            if not message.fate:
+                self.release(message)
 
     async def extend(self, message: Message, seconds: float) -> None:
         """Keep a message for longer; see ``Message.extend``."""

@@ -52,25 +52,6 @@ def test_what_is_behind_a_message_that_goes_back_follows_it() -> None:
     assert lines.finished(one) is None
 
 
-def test_what_was_on_its_way_follows_once_the_cluster_has_heard() -> None:
-    lines = Lines(by_partition=False)
-    one, two, three = message(1), message(2), message(3)
-    lines.admits(one)
-    followers = lines.turn_back(one, [two])
-    lines.keep_behind(one, followers)
-    assert lines.overtakes(three)
-    assert lines.heard(one) == [two, three]
-    assert not lines.overtakes(message(4))
-
-
-def test_the_message_itself_may_come_again() -> None:
-    lines = Lines(by_partition=False)
-    one = message(1)
-    lines.admits(one)
-    lines.turn_back(one, [])
-    assert not lines.overtakes(message(1))
-
-
 def test_lost_messages_are_forgotten() -> None:
     lines = Lines(by_partition=False)
     one, two, three = message(1), message(2), message(3)
