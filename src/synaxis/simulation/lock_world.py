@@ -32,6 +32,10 @@ class LockWorld:
     def settle(self) -> None:
         """Do nothing: clients finish by themselves."""
 
+    def is_over(self) -> bool:
+        """Return True: see ``settle``."""
+        return True
+
     def compare(self, replicas: list[SimulatedNode]) -> None:
         """Do nothing: the state is everything."""
 

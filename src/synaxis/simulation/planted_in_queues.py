@@ -44,12 +44,14 @@ in_queues = partial(planted, world=QUEUES)
 
 @in_queues("ack-moves-the-floor", "an acknowledgement finishes everything before it too")
 def _ack_moves_the_floor() -> Patches:
-    finish = Progress.finish
+    finish = settling._finish
 
-    def up_to(self: Progress, first: int, last: int) -> int:
-        return finish(self, 0 if first == last else first, last)
+    def up_to(
+        shard: Shard, topic: Topic, group: Group, progress: Progress, first: int, last: int
+    ) -> int:
+        return finish(shard, topic, group, progress, 0 if first == last else first, last)
 
-    return [(Progress, "finish", up_to)]
+    return [(settling, "_finish", up_to)]
 
 
 @in_queues("nack-not-counted", "a failure is not counted")

@@ -336,12 +336,15 @@ class SimulatedNode(ABC):
                 self._report_leadership(log)
         self._turns += 1
         if self._turns % INVARIANTS_CHECK_INTERVAL == 0:
-            replica.check_invariants()
+            self._check_invariants(replica)
         if self._turns % LOG_CHECK_INTERVAL == 1:
             log.check_invariants()
         if replica.is_restless:
             self._mark()
         self._arm(replica.deadline())
+
+    def _check_invariants(self, replica: ObservedReplica) -> None:
+        replica.check_invariants()
 
     def _report_leadership(self, log: ObservedRaft) -> None:
         status = log.status()

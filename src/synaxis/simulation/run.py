@@ -55,6 +55,10 @@ class World(Protocol):
         """The faults are over, and clients shall come to their end."""
         ...
 
+    def is_over(self) -> bool:
+        """Return whether clients have done what is left to do; they finish then."""
+        ...
+
     def compare(self, replicas: list[SimulatedNode]) -> None:
         """Demand what must be so when all replicas have applied the same.
 
@@ -177,7 +181,9 @@ class Run:
         self._within(
             FINISH_WITHIN_S,
             "every client finishes its work",
-            lambda: all(client.finished for client in cluster.live_clients()),
+            lambda: (
+                self.world.is_over() and all(client.finished for client in cluster.live_clients())
+            ),
         )
         self._within(CONVERGE_WITHIN_S, "everything ends and converges", self._has_converged)
 

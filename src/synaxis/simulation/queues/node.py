@@ -13,7 +13,16 @@ import msgspec
 
 from synaxis.consensus.commands import Proposal
 from synaxis.consensus.replica_config import ReplicaConfig
-from synaxis.effects import Effects, Members, Reply, SnapshotMeta, refusal
+from synaxis.effects import (
+    Effects,
+    Members,
+    Reply,
+    SnapshotMeta,
+    StoreCopy,
+    StoreDrop,
+    StoreOperation,
+    refusal,
+)
 from synaxis.errors import ClusterError, StorageError, SynaxisError
 from synaxis.ids import GroupId, Instant, NodeId, Sequence, SessionId, Term
 from synaxis.ports import LogStatus, RecoveredGroup
@@ -211,6 +220,7 @@ class QueueNode(SimulatedNode):
 
     def _after_log(self, effects: Effects) -> None:
         if effects.store:
+            self._note_store(effects.store)
             self.store.execute(self.group, effects.store)
         if effects.gather is not None:
             self._gatherer.gather(effects.gather.meta)
@@ -219,6 +229,18 @@ class QueueNode(SimulatedNode):
             self.take_census()
         if self.log is not None and self.log.ready:
             self._carry_topics()
+
+    def _note_store(self, operations: list[StoreOperation]) -> None:
+        coverage = self.around.coverage
+        for operation in operations:
+            if isinstance(operation, StoreCopy):
+                coverage.hit("queue.unit_moved")
+            elif isinstance(operation, StoreDrop):
+                coverage.hit("queue.segment_dropped")
+
+    def _check_invariants(self, replica: ObservedReplica) -> None:
+        super()._check_invariants(replica)
+        self.dispatcher.check_invariants()
 
     def _answer(self, reply: Reply) -> None:
         handle, body = reply.handle, reply.body
@@ -300,6 +322,11 @@ class QueueNode(SimulatedNode):
         told = Told(number, reply.index, reply.rank, read, position)
         self.around.network.send(self.id, client, told)
 
+    def is_current(self) -> bool:
+        """Return whether everything in the log is applied here."""
+        replica = self.replica
+        return replica is not None and replica.applied_index == replica.status().last_index
+
     def backlog(self) -> int:
         """Return how many messages the group has before it that is most behind."""
         return max(
@@ -356,6 +383,13 @@ class QueueNode(SimulatedNode):
                     units.append((name, number, batch.first, batch.last))
         census = Census(tuple(units))
         self.ledger.add(self.queues.calls.position, self._served_term, self.id, census)
+
+    def segments(self) -> list[bytes]:
+        """Return the bytes of the live segments, as far as the state refers to them."""
+        attached = [(each.segment, 0, each.length) for each in self.queues.attachments()]
+        found = self.store.read_blocking(self.group, attached)
+        assert found is not None
+        return found
 
     def _compare(self, topic: str, partition: int, first: int, unit: bytes) -> None:
         monitor = self.around.monitor

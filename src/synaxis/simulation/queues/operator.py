@@ -34,6 +34,7 @@ __all__ = ["Operator", "Reader"]
 PASSING = "passing"
 """A group that comes and goes."""
 READER_PAUSE_MAX = 400_000
+STALE_CHANCE = 0.2
 PAGE_MAX = 12
 
 
@@ -171,7 +172,9 @@ class Reader:
         random = task.random
         while not self._plan.stopping:
             yield 1 + int(random.random() * READER_PAUSE_MAX)
-            stale = random.random() < 0.2
+            stale = random.random() < STALE_CHANCE
+            if stale:
+                task.coverage.hit("client.stale_read")
             yield task.client.ask(self._question(task), stale=stale, anywhere=True)
 
     def _question(self, task: Task) -> msgspec.Struct:

@@ -1,6 +1,7 @@
 """A cluster with a queue shard, those who publish and consume, and the check of what they saw."""
 
 from functools import partial
+from itertools import pairwise
 
 import msgspec
 
@@ -8,6 +9,7 @@ from synaxis.simulation import witness
 from synaxis.simulation.cluster import Cluster, ClusterShape
 from synaxis.simulation.faults import FaultMix
 from synaxis.simulation.history import HistoryViolation
+from synaxis.simulation.invariants import InvariantViolation
 from synaxis.simulation.kernel import Kernel
 from synaxis.simulation.process import SimulatedNode
 from synaxis.simulation.queues.judge import replay
@@ -51,7 +53,7 @@ class QueueWorld:
         """Look how far the groups are, for those who wait for it."""
         plan = self.plan
         leader = self.cluster.leader()
-        if isinstance(leader, QueueNode):
+        if isinstance(leader, QueueNode) and leader.is_current():
             plan.backlog = leader.backlog()
             plan.drained = plan.stopping and plan.backlog == 0 and self._is_quiet()
         if not plan.drained:
@@ -61,16 +63,26 @@ class QueueWorld:
         """Return whether nothing more will come to be consumed."""
         roles = zip(self.plan.roles, self.workload.clients, strict=True)
         return all(
-            client is None or (client.finished and not client.dead)
+            client is None or client.finished
+            if isinstance(role, ProducerRole)
+            else client is not None and client.finished and not client.dead
             for role, client in roles
             if isinstance(role, ProducerRole | OperatorRole)
         )
 
+    def is_over(self) -> bool:
+        """Return whether everything is consumed."""
+        return self.plan.drained
+
     def compare(self, replicas: list[SimulatedNode]) -> None:
-        """Demand that stores are equal too."""
+        """Demand that live segments are equal too, and hold what was published."""
+        contents = []
         for replica in replicas:
             assert isinstance(replica, QueueNode)
             replica.take_census()
+            contents.append(replica.segments())
+        if any(one != other for one, other in pairwise(contents)):
+            raise InvariantViolation("equal stores", "segments differ at the end of the run")
 
     def check_history(self) -> None:
         """See ``World``."""
