@@ -293,6 +293,24 @@ async def test_when_the_session_ends_everything_begins_anew() -> None:
         assert len(set(members)) == 2
 
 
+async def test_a_member_that_was_turned_away_leaves_before_it_joins_as_another() -> None:
+    async with FakeCluster(queue_groups=1) as fake, fake.client() as cluster:
+        topic = await filled(cluster, [b"x"], 1)
+        async with topic.consume("g") as consumer:
+            await fake.until(lambda: said(fake["n1"], Attach))
+            attach = said(fake["n1"], Attach)[-1]
+            # As a leader would that was replaced before it heard of the Join.
+            fake["n1"].push(wire.Failure(attach.id, "consumer_fenced", "who are you?", {}))
+            await fake.until(lambda: len(said(fake["n1"], Attach)) == 2)
+            (leave,) = calls(fake["n1"], Leave)
+            assert isinstance(leave.command, Leave)
+            assert isinstance(attach.message, Attach)
+            assert leave.command.member == attach.message.member
+            await (await anext(consumer)).ack()
+        members = {each.command.member for each in calls(fake["n1"], Join)}  # type: ignore[union-attr]
+        assert len(members) == 2
+
+
 async def test_a_settlement_goes_on_when_nobody_waits_for_it_any_more() -> None:
     async with FakeCluster() as fake, fake.client(timeout=0.3) as cluster:
         topic = await filled(cluster, [b"x"])

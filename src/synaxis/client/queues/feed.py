@@ -82,6 +82,10 @@ class Feed:
             if not _passes(end):
                 self._owner.broken(end)
                 return
+            if isinstance(end, ConsumerFenced) and not self._leaving:
+                # Who said so may have led no more. For as long as our session lives a new leader
+                # would wait to hear what the member holds.
+                await self._end_membership(tenure)
             fresh = True
 
     async def _join(self, *, fresh: bool) -> Tenure:
@@ -119,13 +123,16 @@ class Feed:
         tenure = self.tenure
         if tenure is None or tenure.error is not None:
             return
+        await self._end_membership(tenure)
+        tenure.end(ConsumerFenced("the consumer was closed"))
+
+    async def _end_membership(self, tenure: Tenure) -> None:
         owner = self._owner
         try:
             command = Leave(owner.source.topic, owner.plan.group, tenure.member)
             await self._caller.command(self.group, command)
         except SynaxisError as error:
             log.debug("leaving %s: %s", self.group, error)
-        tenure.end(ConsumerFenced("the consumer was closed"))
 
 
 def _passes(error: SynaxisError) -> bool:
