@@ -24,8 +24,7 @@ def _say(line: str) -> None:
 async def main(url: str, topic: str, what: str) -> None:
     """Consume until killed, or until nothing has come for a while."""
     async with synaxis.connect(url, session_ttl=SESSION_TTL_S) as client:
-        # Whatever a dead consumer held is blamed, so one that may die takes one at a time.
-        many = 3 if what == "hold" else 1
+        many = 3 if what == "hold" else 16
         consumer = client.topic(topic).consume("workers", concurrency=many, prefetch=many)
         while True:
             try:

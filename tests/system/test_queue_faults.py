@@ -212,7 +212,7 @@ async def test_a_poison_message_that_kills_its_consumers_ends_in_the_dead_letter
         quick = synaxis.Backoff(0, 0)
         topic = client.topic("work")
         await client.topics.create(
-            "work", partitions=1, visibility=1, max_deliveries=3, backoff=quick
+            "work", partitions=4, visibility=1, max_deliveries=3, backoff=quick
         )
         await topic.publish_many([b"poison", *(f"good {n}".encode() for n in range(20))])
         deaths = 0

@@ -24,6 +24,7 @@ __all__ = [
     "Ack",
     "Assignment",
     "Attach",
+    "Begin",
     "Browse",
     "BrowseDead",
     "ConfigureTopic",
@@ -199,6 +200,10 @@ class Join(msgspec.Struct, frozen=True, array_like=True, tag=84):
     """Keep-alives of the session extend all leases of the member."""
     from_end: bool = False
     """A group that is created now begins behind what is stored; else with the oldest message."""
+    announces: bool = False
+    """The member says Begin before it works on a message that failed before. Then, if it dies,
+    only what it began is blamed among those: neighbours of a message that kills its consumers do
+    not become dead letters with it."""
 
 
 class Leave(msgspec.Struct, frozen=True, array_like=True, tag=85):
@@ -411,6 +416,15 @@ class Extend(msgspec.Struct, frozen=True, array_like=True, tag=103):
     ms: int
 
 
+class Begin(msgspec.Struct, frozen=True, array_like=True, tag=108):
+    """The member begins to work on messages; see ``Join.announces``. Answered by Extended."""
+
+    topic: str
+    group: str
+    member: int
+    parts: tuple[Part, ...]
+
+
 class Detach(msgspec.Struct, frozen=True, array_like=True, tag=104):
     """End the stream; what is held stays held."""
 
@@ -466,7 +480,7 @@ class Assignment(msgspec.Struct, frozen=True, array_like=True, tag=106):
 
 
 class Extended(msgspec.Struct, frozen=True, array_like=True, tag=107):
-    """Answer to Extend; ``stale`` are not held any more."""
+    """Answer to Extend and Begin; ``stale`` are not held any more."""
 
     stale: tuple[Part, ...] = ()
 

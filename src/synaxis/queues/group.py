@@ -30,6 +30,7 @@ class Member(msgspec.Struct, frozen=True, array_like=True):
     name: str
     visibility_ms: int
     auto_extend: bool
+    announces: bool = False
 
 
 class Ownership(msgspec.Struct, array_like=True):

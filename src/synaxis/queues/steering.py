@@ -53,7 +53,14 @@ def join(shard: Shard, command: Join, session: SessionId) -> Joined:
     if is_new:
         shard.reclaim_all(topic)  # a first group that begins at the end needs nothing of it
     visibility = config.visibility_ms if command.visibility_ms == ABSENT else command.visibility_ms
-    member = Member(command.member, session, command.name, visibility, command.auto_extend)
+    member = Member(
+        command.member,
+        session,
+        command.name,
+        visibility,
+        command.auto_extend,
+        command.announces,
+    )
     known = group.members.get(command.member)
     if known is not None and known.session != session:
         raise InvalidArgument("the member's number is taken by another session; draw another")

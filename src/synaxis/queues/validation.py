@@ -10,6 +10,7 @@ from synaxis.queues.commands import (
     END,
     Ack,
     Attach,
+    Begin,
     Browse,
     BrowseDead,
     Extend,
@@ -172,7 +173,7 @@ def check_demand(message: msgspec.Struct, limits: QueueLimits) -> None:
             check_parts(message.holding, limits)
             if message.credit < 0:
                 raise InvalidArgument("credit is not negative")
-        case Release() | Extend():
+        case Release() | Extend() | Begin():
             check_parts(message.parts, limits)
             if (
                 isinstance(message, Extend)

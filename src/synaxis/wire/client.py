@@ -35,6 +35,7 @@ from synaxis.effects import Refused
 from synaxis.ids import FencingToken, GroupId, LogIndex, LogTime, NodeId, Sequence, SessionId
 from synaxis.locks import commands as locks
 from synaxis.queues import commands as queues
+from synaxis.topics import TopicRecord
 
 __all__ = [
     "CLIENT_PROTOCOL_VERSION",
@@ -220,14 +221,21 @@ class Member(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
     """What a member of a consumer group tells the leader of a queue shard, outside the log.
 
     Attach opens a stream of Delivered and Assigned messages under ``id``; it ends with a Failure
-    (the node does not lead any more) or with the connection. Extend is answered by an Answer. The
+    (the node does not lead any more) or with the connection. Extend and Begin are answered. The
     others are not answered; their ``id`` is 0.
     """
 
     id: int
     group: GroupId
     session: SessionId
-    message: queues.Attach | queues.Credit | queues.Release | queues.Extend | queues.Detach
+    message: (
+        queues.Attach
+        | queues.Credit
+        | queues.Release
+        | queues.Extend
+        | queues.Begin
+        | queues.Detach
+    )
 
 
 ClientMessage = Hello | Call | KeepAlive | Query | Watch | Cancel | Admin | Member
@@ -415,7 +423,7 @@ class AdminAnswer(msgspec.Struct, frozen=True, array_like=True, tag=7):
     """Answer to Admin."""
 
     id: int
-    body: NodeStatus | Accepted | queues.TopicRecord
+    body: NodeStatus | Accepted | TopicRecord
 
 
 ServerMessage = (

@@ -33,15 +33,29 @@ class Consumer:
 class Lease:
     """One delivery to one consumer: shared by all its messages that are treated alike."""
 
-    __slots__ = ("bytes_each", "consumer", "deadline", "ending")
+    __slots__ = ("begun", "bytes_each", "consumer", "deadline", "ending")
 
     def __init__(self, consumer: Consumer, deadline: int, bytes_each: int) -> None:
         self.consumer = consumer
         self.deadline = deadline
         """When it ends by itself; 0: it lives for as long as its consumer is heard."""
         self.bytes_each = bytes_each
+        self.begun = False
+        """The consumer said that it works on the messages."""
         self.ending = False
         """Its end is proposed: the log decides."""
+
+    def started(self) -> "Lease":
+        """Return the lease as it is once its consumer works on the messages."""
+        begun = Lease(self.consumer, self.deadline, self.bytes_each)
+        begun.begun = True
+        return begun
+
+    def until(self, deadline: int) -> "Lease":
+        """Return the lease as it is when it ends at ``deadline``."""
+        longer = Lease(self.consumer, deadline, self.bytes_each)
+        longer.begun = self.begun
+        return longer
 
     def ended(self) -> "Lease":
         """Return the lease as it is while the log decides about its end."""

@@ -12,6 +12,7 @@ from synaxis.errors import ConsumerFenced, InvalidArgument, NotLeader
 from synaxis.ids import LogTime, SessionId
 from synaxis.queues.commands import (
     Attach,
+    Begin,
     Credit,
     Delivery,
     Detach,
@@ -32,7 +33,7 @@ from synaxis.queues.validation import check_demand
 
 __all__ = ["Dispatcher"]
 
-Demand = Attach | Credit | Release | Extend | Detach
+Demand = Attach | Credit | Release | Extend | Begin | Detach
 
 
 class Dispatcher:
@@ -93,6 +94,9 @@ class Dispatcher:
                 self._release(flow, consumer, message.parts)
             case Extend():
                 stale = self._leases.extend(flow, consumer, message.parts, message.ms)
+                desk.replies.append((handle, Extended(stale)))
+            case Begin():
+                stale = self._leases.begin(flow, consumer, message.parts)
                 desk.replies.append((handle, Extended(stale)))
             case Detach():
                 consumer.handle, consumer.credit = None, 0

@@ -90,7 +90,7 @@ class Flow:
         number = consumer.member.number
         consumer.credit = min(message.credit, self.limits.member_messages_max)
         consumer.told = None
-        lease = Lease(consumer, self.deadline_of(consumer, live), 0)
+        lease = Lease(consumer, self.deadline_of(consumer, live), 0).started()
         said: dict[int, list[Part]] = {}
         for part in message.holding:
             said.setdefault(part.partition, []).append(part)
@@ -243,7 +243,7 @@ class Flow:
         held_bytes: dict[Consumer, int] = {}
         for number, lane in self.lanes.items():
             lane.check_invariants(now)
-            assert lane.recovering == self._is_unknown(number)
+            assert not lane.recovering or self._is_unknown(number), "nobody will end this"
             for lease in lane.inflight.values():
                 consumer = lease.consumer
                 held[consumer] = held.get(consumer, 0) + 1

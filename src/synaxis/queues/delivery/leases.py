@@ -4,6 +4,8 @@ An end counts as a failure of the message, so it is the log that decides: the le
 ``Expire``, and until that is applied the message stays in flight, *ending*.
 """
 
+from collections.abc import Callable
+
 from synaxis.queues.commands import Expire, Part
 from synaxis.queues.delivery.consumer import Consumer, Lease
 from synaxis.queues.delivery.desk import Desk
@@ -37,20 +39,46 @@ class Leases:
             self._desk.alarm_live(at, (flow, consumer))
 
     def lent(self, flow: Flow, consumer: Consumer) -> None:
-        """The consumer was given messages, or what is known of it has changed."""
+        """The consumer was given messages."""
         if consumer.held:
             at = consumer.silent_at
             if not consumer.member.auto_extend:
                 at = min(at, self._desk.live + consumer.member.visibility_ms)
             self.watch(flow, consumer, at)
 
+    def renew(self, flow: Flow, consumer: Consumer) -> None:
+        """What is known of the consumer has changed: its leases begin anew."""
+        deadline = flow.deadline_of(consumer, self._desk.live)
+        for lane in flow.lanes.values() if consumer.held else ():
+            for offset, lease in lane.held_by(consumer):
+                if not lease.ending:
+                    lane.inflight[offset] = lease.until(deadline)
+        self.lent(flow, consumer)
+
     def extend(
         self, flow: Flow, consumer: Consumer, parts: tuple[Part, ...], ms: int
     ) -> tuple[Part, ...]:
         """Let leases end ``ms`` from now; returns what the consumer does not hold."""
-        stale = []
         end = self._desk.live + ms
-        longer: dict[int, Lease] = {}
+        stale = self._change(flow, consumer, parts, lambda lease: lease.until(end))
+        if consumer.held:
+            self.watch(flow, consumer, end)
+        return stale
+
+    def begin(self, flow: Flow, consumer: Consumer, parts: tuple[Part, ...]) -> tuple[Part, ...]:
+        """The consumer works on messages; returns what it does not hold."""
+        return self._change(flow, consumer, parts, Lease.started)
+
+    def _change(
+        self,
+        flow: Flow,
+        consumer: Consumer,
+        parts: tuple[Part, ...],
+        change: Callable[[Lease], Lease],
+    ) -> tuple[Part, ...]:
+        """Change the leases that the consumer holds; returns what it does not hold."""
+        stale = []
+        changed: dict[Lease, Lease] = {}
         for part in parts:
             lane = flow.lanes.get(part.partition)
             for offset in range(part.first, part.last + 1):
@@ -58,10 +86,9 @@ class Leases:
                 if lane is None or lease is None or lease.consumer is not consumer or lease.ending:
                     stale.append(Part(part.partition, offset, offset, part.failures))
                     continue
-                size = lease.bytes_each
-                lane.inflight[offset] = longer.setdefault(size, Lease(consumer, end, size))
-        if longer:
-            self.watch(flow, consumer, end)
+                if lease not in changed:
+                    changed[lease] = change(lease)
+                lane.inflight[offset] = changed[lease]
         return tuple(stale)
 
     def look(self, flow: Flow, consumer: Consumer) -> None:
@@ -100,9 +127,22 @@ class Leases:
     def end(
         self, flow: Flow, consumer: Consumer, lane: Lane, offsets: list[int], reason: str
     ) -> None:
-        """Propose that the deliveries of ``offsets`` (ascending) ended."""
+        """Propose that the deliveries of ``offsets`` (ascending) ended.
+
+        What failed before and was not begun, by a consumer that would have said so, goes back
+        without blame: it only waited beside what its consumer died of.
+        """
         parts: list[Part] = []
         number = lane.partition.number
+        if consumer.member.announces:
+            waited = [
+                offset
+                for offset in offsets
+                if lane.progress.failed(offset) and not lane.inflight[offset].begun
+            ]
+            lane.release(waited, consumer, self._desk.now)
+            self._desk.mark(flow)
+            offsets = [offset for offset in offsets if offset in lane.inflight]
         for offset in offsets:
             lane.end(offset)
             failures = lane.progress.failed(offset)

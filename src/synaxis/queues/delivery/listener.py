@@ -78,7 +78,7 @@ class Listener:
         consumer = flow.join(member, desk.live)
         desk.enlist(flow, consumer)
         self._leases.heard(flow, consumer)
-        self._leases.lent(flow, consumer)
+        self._leases.renew(flow, consumer)
         self.tell(flow)
 
     def left(self, topic: Topic, group: Group, member: int, *, lost: bool) -> None:
