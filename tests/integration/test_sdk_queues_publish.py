@@ -301,11 +301,11 @@ async def test_what_is_on_its_way_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     async with FakeCluster() as fake, fake.client() as cluster:
         topic = await topic_of(fake, cluster, 4)
         most = 0
-        node = fake["n1"]
+        node, publisher = fake["n1"], cluster._queue_service.publisher
 
         def look(_node: FakeNode, _message: wire.ClientMessage) -> bool:
             nonlocal most
-            most = max(most, cluster._queue_service.publisher.unacked_messages)
+            most = max(most, publisher.unacked_messages)
             return False
 
         node.intercept = look

@@ -118,6 +118,10 @@ class FakeCluster:
             while not happened():  # noqa: ASYNC110  # anything may be asked for
                 await asyncio.sleep(TICK_S)
 
+    @property
+    def now(self) -> LogTime:
+        return LogTime(self.time_ms)
+
     def __getitem__(self, node_id: str) -> "FakeNode":
         return self.nodes[NodeId(node_id)]
 
