@@ -6,10 +6,13 @@ over a batch of seeds; a batch in which one of them stayed at zero fails.
 
 from collections.abc import Iterable
 
-__all__ = ["EXPECTED", "EXPECTED_BATCH_SEEDS", "Coverage", "missing"]
+from synaxis.simulation.seeds import LOCKS, QUEUES
+
+__all__ = ["EXPECTED", "EXPECTED_BATCH_SEEDS", "EXPECTED_IN", "Coverage", "missing"]
 
 EXPECTED_BATCH_SEEDS = 100
-"""Only batches of at least this many seeds must have seen everything."""
+"""Only batches of at least this many seeds (of a world, for what belongs to it) must have seen
+everything."""
 
 EXPECTED: tuple[str, ...] = (
     "network.lost",
@@ -56,6 +59,10 @@ EXPECTED: tuple[str, ...] = (
     "client.session_expired",
     "client.not_leader",
     "client.stale_read",
+)
+"""In every world."""
+
+_EXPECTED_WITH_LOCKS: tuple[str, ...] = (
     "lock.granted_after_wait",
     "lock.shared_together",
     "lock.timeout",
@@ -72,6 +79,41 @@ EXPECTED: tuple[str, ...] = (
     "lock.delayed",
     "lock.force_released",
 )
+
+_EXPECTED_WITH_QUEUES: tuple[str, ...] = (
+    "queue.attached_with_holdings",
+    "queue.dead_purged",
+    "queue.delayed",
+    "queue.duplicate_recognised",
+    "queue.expired",
+    "queue.gathered",
+    "queue.group_deleted",
+    "queue.grown_old",
+    "queue.lease_expired",
+    "queue.member_lost",
+    "queue.poison_killed",
+    "queue.poison_stalled",
+    "queue.publish_outcome_unknown",
+    "queue.publish_overloaded",
+    "queue.purged",
+    "queue.read_from_disk",
+    "queue.redelivered",
+    "queue.redriven",
+    "queue.revoked",
+    "queue.segment_dropped",
+    "queue.segment_gone",
+    "queue.session_lost",
+    "queue.settled_too_late",
+    "queue.sought",
+    "queue.stream_broken",
+    "queue.stream_consumer_fenced",
+    "queue.topic_changed",
+    "queue.unit_moved",
+    "queue.yielded",
+)
+
+EXPECTED_IN = {LOCKS: _EXPECTED_WITH_LOCKS, QUEUES: _EXPECTED_WITH_QUEUES}
+"""In each world besides."""
 
 
 class Coverage(dict[str, int]):

@@ -1,9 +1,16 @@
 """What a batch of runs tells people: failures first, then proof that the faults really fired."""
 
+from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from synaxis.simulation.coverage import EXPECTED_BATCH_SEEDS, Coverage, missing
+from synaxis.simulation.coverage import (
+    EXPECTED,
+    EXPECTED_BATCH_SEEDS,
+    EXPECTED_IN,
+    Coverage,
+    missing,
+)
 from synaxis.simulation.run import SECONDS_DEFAULT, RunResult
 
 if TYPE_CHECKING:
@@ -38,6 +45,7 @@ class Batch:
 
     def __init__(self) -> None:
         self.seeds = 0
+        self.worlds = Counter[str]()
         self.failed: list[Seed] = []
         self.virtual_s = 0.0
         self.cpu_s = 0.0
@@ -49,6 +57,7 @@ class Batch:
     def add(self, result: RunResult) -> None:
         """Take one more result."""
         self.seeds += 1
+        self.worlds[result.seed.world] += 1
         if result.failure is not None:
             self.failed.append(result.seed)
         self.virtual_s += result.virtual_s
@@ -60,7 +69,10 @@ class Batch:
 
     def never_happened(self) -> list[str]:
         """Return what a batch of this size should have seen and did not."""
-        return missing(self.coverage) if self.seeds >= EXPECTED_BATCH_SEEDS else []
+        expected = list(EXPECTED) if self.seeds >= EXPECTED_BATCH_SEEDS else []
+        for world, names in EXPECTED_IN.items():
+            expected += names if self.worlds[world] >= EXPECTED_BATCH_SEEDS else ()
+        return missing(self.coverage, expected)
 
     @property
     def passed(self) -> bool:
@@ -70,10 +82,12 @@ class Batch:
     def summary(self) -> str:
         """Return the table that ends a batch."""
         ratio = self.virtual_s / self.cpu_s if self.cpu_s else 0.0
+        worlds = ", ".join(f"{count} with {world}" for world, count in self.worlds.items())
         lines = [
             *_table(sorted(self.coverage.items())),
             "",
             f"{self.seeds} seeds, {len(self.failed)} failed {' '.join(map(str, self.failed))}",
+            f"worlds: {worlds}",
             f"{self.virtual_s:,.0f} virtual seconds, {self.cpu_s:,.1f} CPU seconds",
             f"{ratio:.0f} times real time per core",
             f"{self.events:,} events",
