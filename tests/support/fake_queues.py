@@ -22,7 +22,6 @@ from synaxis.queues.commands import (
     ConfigureTopic,
     Delivery,
     Extended,
-    Page,
     Records,
     RemoveTopic,
     Slice,
@@ -30,6 +29,7 @@ from synaxis.queues.commands import (
 from synaxis.queues.delivery.dispatcher import Dispatcher
 from synaxis.queues.limits import DeliveryLimits, QueueLimits
 from synaxis.queues.machine import QueueMachine
+from synaxis.queues.questions import Page
 from synaxis.queues.units import cut, open_unit
 from synaxis.topics import TopicRecord
 from synaxis.wire import client as wire

@@ -12,20 +12,16 @@ from synaxis.effects import Refused, StoreAppend, StoreCopy, StoreDrop, StoreOpe
 from synaxis.ids import LogTime, SessionId
 from synaxis.ids import Sequence as Number
 from synaxis.queues.commands import (
-    ABSENT,
     Ack,
     Assignment,
     Attach,
     ConfigureTopic,
     Credit,
     Delivery,
-    DescribeTopic,
     Detach,
     Extend,
     Extended,
-    GroupInfo,
     GroupMode,
-    GroupPartitionInfo,
     Join,
     Joined,
     Leave,
@@ -38,13 +34,13 @@ from synaxis.queues.commands import (
     Release,
     RemoveTopic,
     Settled,
-    TopicInfo,
     Yield,
 )
 from synaxis.queues.delivery.dispatcher import Dispatcher
 from synaxis.queues.limits import DeliveryLimits, QueueLimits
 from synaxis.queues.machine import QueueMachine
 from synaxis.queues.placement import hash_of_key
+from synaxis.queues.questions import DescribeTopic, GroupInfo, GroupPartitionInfo, TopicInfo
 from synaxis.queues.units import cut, open_unit
 from synaxis.topics import TopicConfig, TopicRecord
 
@@ -126,27 +122,32 @@ class Store:
         return found
 
 
-@dataclass(eq=False)
 class TestMember:
     """A member of a group: what it was given, in order, and what it has not settled."""
 
     __test__ = False
 
-    service: "QueueService"
-    topic: str
-    group: str
-    number: int
-    session: SessionId
-    got: list[tuple[int, int]] = field(default_factory=list)
-    """(partition, offset) in order of delivery, repetitions included."""
-    held: dict[tuple[int, int], int] = field(default_factory=dict)
-    """(partition, offset) -> failures that came with it."""
-    bodies: list[bytes] = field(default_factory=list)
-    deliveries: int = 0
-    assignments: list[Assignment] = field(default_factory=list)
-    extended: list[Extended] = field(default_factory=list)
-    over: Refused | None = None
-    """How its stream ended."""
+    def __init__(
+        self, service: "QueueService", topic: str, group: str, number: int, session: SessionId
+    ) -> None:
+        self.service = service
+        self.topic = topic
+        self.group = group
+        self.number = number
+        self.session = session
+        self.got: list[tuple[int, int]] = []
+        """(partition, offset) in order of delivery, repetitions included."""
+        self.held: dict[tuple[int, int], int] = {}
+        """(partition, offset) -> failures that came with it."""
+        self.bodies: list[bytes] = []
+        self.deliveries = 0
+        self.assignments: list[Assignment] = []
+        self.extended: list[Extended] = []
+        self.over: Refused | None = None
+        """How its stream ended."""
+
+    def __repr__(self) -> str:
+        return f"<member {self.number} of {self.group}>"
 
     # --- the stream -------------------------------------------------------------------------
 
@@ -181,10 +182,7 @@ class TestMember:
 
     def parts(self, offsets: tuple[int, ...], partition: int) -> tuple[Part, ...]:
         """Return what the member was given under these offsets; everything held if none."""
-        if offsets:
-            keys = [(partition, offset) for offset in offsets]
-        else:
-            keys = list(self.held)
+        keys = [(partition, offset) for offset in offsets] or list(self.held)
         return tuple(Part(p, offset, offset, self.held.get((p, offset), 0)) for p, offset in keys)
 
     def _settle(self, kind: Any, offsets: tuple[int, ...], partition: int, *more: Any) -> Settled:
@@ -249,8 +247,10 @@ class TestMember:
             for each in message.slices:
                 failures = dict(each.failures)
                 for offset in range(each.first, each.first + each.count):
+                    count = failures.get(offset, 0)
+                    self.service.delivering(self, each.partition, offset, count)
                     self.got.append((each.partition, offset))
-                    self.held[each.partition, offset] = failures.get(offset, 0)
+                    self.held[each.partition, offset] = count
         elif isinstance(message, Assignment):
             self.assignments.append(message)
         elif isinstance(message, Extended):
@@ -275,7 +275,7 @@ class QueueService:
 
     def __post_init__(self) -> None:
         self.store = Store()
-        self.machine = QueueMachine(self.number, self.shards, self.limits)
+        self.machine = self.build()
         self.dispatcher = Dispatcher(self.machine, self.delivery)
         self.streams: dict[object, TestMember] = {}
         self.attached: dict[tuple[int, str, str], object] = {}
@@ -285,6 +285,13 @@ class QueueService:
         self.numbers = count(1)
         if self.leads:
             self.dispatcher.begin(self.now)
+
+    def build(self) -> QueueMachine:
+        """Return an empty machine."""
+        return QueueMachine(self.number, self.shards, self.limits)
+
+    def delivering(self, member: TestMember, partition: int, offset: int, failures: int) -> None:
+        """A message is about to be handed to a member."""
 
     # --- commands ---------------------------------------------------------------------------
 
@@ -403,8 +410,8 @@ class QueueService:
         self.store.execute(self.machine.take_store())
         self.check()
         for _ in range(10_000):
-            if not self.calm:
-                for command in self.dispatcher.take_commands():
+            while not self.calm and (commands := self.dispatcher.take_commands()):
+                for command in commands:
                     self.machine.apply(LEADER, Number(0), command, self.now)
                     self.check()
             self._speak()
@@ -427,7 +434,7 @@ class QueueService:
         self.dispatcher.end()
         self._speak()
         data = self.machine.snapshot()
-        self.machine = QueueMachine(self.number, self.shards, self.limits)
+        self.machine = self.build()
         self.machine.restore(data)
         assert self.machine.snapshot() == data
         self.dispatcher = Dispatcher(self.machine, self.delivery)
@@ -463,7 +470,3 @@ class QueueService:
         done = found.group(group).progress[partition].done
         end = found.partitions[partition].next_offset
         return [offset for offset in range(end) if offset not in done]
-
-    @property
-    def absent(self) -> int:
-        return ABSENT

@@ -36,7 +36,7 @@ from synaxis.errors import (
     SynaxisError,
 )
 from synaxis.ids import GroupId, Instant, SessionId
-from synaxis.queues.commands import Page
+from synaxis.queues.questions import Page
 from synaxis.topics import TopicRecord
 from synaxis.wire.client import (
     CLIENT_PROTOCOL_VERSION,

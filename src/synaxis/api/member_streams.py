@@ -8,7 +8,8 @@ from synaxis.effects import Refused, Reply
 from synaxis.errors import NotLeader, Overloaded, SynaxisError
 from synaxis.ids import GroupId
 from synaxis.nodes.base_node import BaseNode
-from synaxis.queues.commands import Assignment, Attach, Delivery, Page, Records
+from synaxis.queues.commands import Assignment, Attach, Delivery, Records
+from synaxis.queues.questions import Page
 from synaxis.wire.client import (
     Answer,
     Assigned,

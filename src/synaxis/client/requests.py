@@ -25,7 +25,7 @@ from synaxis.errors import (
 )
 from synaxis.ids import GroupId
 from synaxis.locks.commands import DescribeLock, DescribeWaits, ListLocks
-from synaxis.queues.commands import Browse, BrowseDead, DescribeTopic
+from synaxis.queues.questions import Browse, BrowseDead, DescribeTopic
 from synaxis.wire.client import (
     AddMember,
     Admin,

@@ -11,8 +11,6 @@ from synaxis.queues.commands import (
     Ack,
     Attach,
     Begin,
-    Browse,
-    BrowseDead,
     Extend,
     Join,
     Nack,
@@ -27,6 +25,7 @@ from synaxis.queues.commands import (
     Seek,
 )
 from synaxis.queues.limits import QueueLimits
+from synaxis.queues.questions import Browse, BrowseDead
 from synaxis.topics import check_name
 
 __all__ = ["check_command", "check_demand", "check_parts", "check_question"]

@@ -6,8 +6,11 @@ import msgspec
 
 from synaxis.errors import InvalidArgument
 from synaxis.ids import LogTime
-from synaxis.queues.commands import (
-    ABSENT,
+from synaxis.queues.commands import ABSENT
+from synaxis.queues.group import Group
+from synaxis.queues.partition import Partition
+from synaxis.queues.progress import Progress
+from synaxis.queues.questions import (
     Browse,
     BrowseDead,
     DeadLetter,
@@ -19,9 +22,6 @@ from synaxis.queues.commands import (
     PartitionInfo,
     TopicInfo,
 )
-from synaxis.queues.group import Group
-from synaxis.queues.partition import Partition
-from synaxis.queues.progress import Progress
 from synaxis.queues.shard import Shard
 from synaxis.queues.slices import slices_of
 from synaxis.queues.topic import Topic

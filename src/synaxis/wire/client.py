@@ -35,6 +35,7 @@ from synaxis.effects import Refused
 from synaxis.ids import FencingToken, GroupId, LogIndex, LogTime, NodeId, Sequence, SessionId
 from synaxis.locks import commands as locks
 from synaxis.queues import commands as queues
+from synaxis.queues import questions
 from synaxis.topics import TopicRecord
 
 __all__ = [
@@ -149,9 +150,9 @@ class Query(msgspec.Struct, frozen=True, array_like=True, tag=4):
         | locks.DescribeWaits
         | DescribeCluster
         | ListTopics
-        | queues.DescribeTopic
-        | queues.Browse
-        | queues.BrowseDead
+        | questions.DescribeTopic
+        | questions.Browse
+        | questions.BrowseDead
     )
     stale: bool = False
 
@@ -275,7 +276,7 @@ class RecordPage(msgspec.Struct, frozen=True, array_like=True, tag=112):
     """Answer to Browse and BrowseDead."""
 
     records: tuple[queues.Records, ...]
-    dead: tuple[queues.DeadLetter, ...]
+    dead: tuple[questions.DeadLetter, ...]
     """BrowseDead: why, in the order of the records."""
     next_offset: int
     """Where to go on; -1 at the end."""
@@ -305,7 +306,7 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
         | queues.Joined
         | queues.Finished
         | queues.Extended
-        | queues.TopicInfo
+        | questions.TopicInfo
         | RecordPage
     )
 

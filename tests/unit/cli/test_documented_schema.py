@@ -37,7 +37,7 @@ from synaxis.client.queues.states import (
 from synaxis.client.queues.topics import Backoff, TopicSettings
 from synaxis.config import load_settings
 from synaxis.ids import GroupId, LogTime, NodeId
-from synaxis.queues.commands import DeadLetter
+from synaxis.queues.questions import DeadLetter
 from synaxis.wire.client import GroupStatus, MemberStatus, NodeStatus
 
 PAGE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text(encoding="utf-8")

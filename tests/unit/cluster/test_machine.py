@@ -12,10 +12,10 @@ from synaxis.cluster.commands import (
     RemoveNode,
 )
 from synaxis.cluster.machine import ClusterMachine
-from synaxis.topics import TopicLimits
 from synaxis.effects import Refused
 from synaxis.errors import InvalidArgument
 from synaxis.ids import LogTime, NodeId, Sequence, SessionId
+from synaxis.topics import TopicLimits
 
 N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
 

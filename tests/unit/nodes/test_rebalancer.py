@@ -7,12 +7,12 @@ import msgspec
 
 from synaxis.cluster.commands import AddNode, NodeRecord, RemoveNode
 from synaxis.cluster.machine import ClusterMachine
-from synaxis.topics import TopicLimits
 from synaxis.effects import Members
 from synaxis.errors import MembershipRefused
 from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, Sequence, SessionId, Term
 from synaxis.nodes.rebalancer import CAUGHT_UP_ENTRIES, Rebalancer
 from synaxis.ports import LogStatus
+from synaxis.topics import TopicLimits
 
 if TYPE_CHECKING:
     from synaxis.consensus.replica import Replica

@@ -8,8 +8,8 @@ from synaxis.client.clock import now
 from synaxis.cluster.commands import ListTopics, TopicList
 from synaxis.errors import NotFound, RequestTimeout
 from synaxis.ids import GroupId
-from synaxis.queues.commands import DescribeTopic, TopicInfo
 from synaxis.queues.placement import partition_group
+from synaxis.queues.questions import DescribeTopic, TopicInfo
 from synaxis.topics import TopicRecord
 
 __all__ = ["CLUSTER", "Catalog"]

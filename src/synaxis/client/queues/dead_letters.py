@@ -9,7 +9,8 @@ from synaxis.client.queues.parts import unpack_stored
 from synaxis.client.queues.shards import Shards
 from synaxis.client.queues.states import topic_state
 from synaxis.errors import InvalidArgument, NotFound
-from synaxis.queues.commands import ABSENT, BrowseDead, DeadLetter, PurgeDead, Redrive
+from synaxis.queues.commands import ABSENT, PurgeDead, Redrive
+from synaxis.queues.questions import BrowseDead, DeadLetter
 from synaxis.wire.client import RecordPage
 
 __all__ = ["DeadLetters", "DeadMessage"]

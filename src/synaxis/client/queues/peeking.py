@@ -5,7 +5,8 @@ from synaxis.client.queues.message import Source, StoredMessage
 from synaxis.client.queues.parts import unpack_stored
 from synaxis.client.queues.shards import Shards
 from synaxis.errors import InvalidArgument
-from synaxis.queues.commands import ABSENT, Browse
+from synaxis.queues.commands import ABSENT
+from synaxis.queues.questions import Browse
 from synaxis.wire.client import RecordPage
 
 __all__ = ["peek"]

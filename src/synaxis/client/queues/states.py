@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from synaxis.queues.commands import (
+from synaxis.queues.questions import (
     GroupInfo,
     GroupPartitionInfo,
     MemberInfo,

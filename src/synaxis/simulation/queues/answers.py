@@ -1,8 +1,8 @@
 """Whether an answer to a question, or what a replica stores, is what the model knows."""
 
 from synaxis.effects import Refused
-from synaxis.queues.commands import (
-    ABSENT,
+from synaxis.queues.commands import ABSENT
+from synaxis.queues.questions import (
     Browse,
     BrowseDead,
     DeadLetter,

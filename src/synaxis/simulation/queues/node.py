@@ -31,11 +31,11 @@ from synaxis.queues.commands import (
     ConfigureTopic,
     Delivery,
     Extend,
-    Page,
     RecordBatch,
     Records,
     Slice,
 )
+from synaxis.queues.questions import Page
 from synaxis.queues.units import cut, open_unit
 from synaxis.simulation.disk import PowerLost, SimulatedDirectory
 from synaxis.simulation.kernel import MICROSECONDS_PER_MILLISECOND

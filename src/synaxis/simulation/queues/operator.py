@@ -9,10 +9,7 @@ from synaxis.ids import LogTime
 from synaxis.queues.commands import (
     ABSENT,
     END,
-    Browse,
-    BrowseDead,
     DeleteGroup,
-    DescribeTopic,
     GroupMode,
     Join,
     Joined,
@@ -21,8 +18,8 @@ from synaxis.queues.commands import (
     PurgeDead,
     Redrive,
     Seek,
-    TopicInfo,
 )
+from synaxis.queues.questions import Browse, BrowseDead, DescribeTopic, TopicInfo
 from synaxis.simulation.queues.plan import ConsumerRole, OperatorRole, Plan, ReaderRole
 from synaxis.simulation.task import Script, Task
 

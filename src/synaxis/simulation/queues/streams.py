@@ -9,7 +9,8 @@ from typing import Any
 import msgspec
 
 from synaxis.ids import SessionId
-from synaxis.queues.commands import Attach, DeadLetter, Records
+from synaxis.queues.commands import Attach, Records
+from synaxis.queues.questions import DeadLetter
 
 __all__ = ["Delivered", "Hangup", "NodeStream", "PageRead", "Push", "Say"]
 

@@ -2,9 +2,9 @@
 
 from synaxis.client.queues.states import topic_state
 from synaxis.ids import SessionId
-from synaxis.queues.commands import (
+from synaxis.queues.commands import GroupMode
+from synaxis.queues.questions import (
     GroupInfo,
-    GroupMode,
     GroupPartitionInfo,
     MemberInfo,
     PartitionInfo,
