@@ -166,6 +166,21 @@ async def test_without_extension_a_message_goes_to_others() -> None:
             await again.ack()
 
 
+async def test_a_settlement_that_makes_no_sense_is_refused_here() -> None:
+    async with FakeCluster() as fake, fake.client() as cluster:
+        topic = await filled(cluster, [b"x"])
+        async with topic.consume("g") as consumer:
+            message = await anext(consumer)
+            with pytest.raises(synaxis.InvalidArgument, match="delay must be"):
+                _ = message.nack(-1)
+            with pytest.raises(synaxis.InvalidArgument, match="seconds must be"):
+                await message.extend(0)
+            await message.nack(0, error="ü" * 2_000)
+            await (await anext(consumer)).reject("\ud800" + "x" * 2_000)
+        (dead,) = [each async for each in topic.dead_letters("g").browse()]
+        assert dead.error == "?" + "x" * 1_023
+
+
 # --- order ----------------------------------------------------------------------------------
 
 

@@ -1,17 +1,17 @@
 """``Synaxis``: the blocking twin, with the same names, for code without an event loop.
 
-Every class here holds its asynchronous original and lends it a loop in another thread. The three
-decorators below say what is done with what the original returns; signatures are the originals'.
+Every class here holds its asynchronous original and lends it a loop in another thread; see
+``twins``. What belongs to queues is in ``sync_queues``.
 
 A thread cannot be cancelled: a lock that is lost under a ``with`` body sets ``held.lost``, makes
 ``held.ensure()`` raise, and ``LockLost`` leaves the ``with`` at its end.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from functools import wraps
 from types import TracebackType
-from typing import Concatenate, Generic, ParamSpec, Self, TypeVar, Unpack
+from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 from synaxis.client.cluster import AsyncSynaxis, ConnectOptions
 from synaxis.client.election import Election
@@ -23,7 +23,10 @@ from synaxis.client.lock_options import HoldOptions, LockOptions, Mode
 from synaxis.client.locks import Lock
 from synaxis.client.owners import owner_of_thread
 from synaxis.client.portal import Portal
+from synaxis.client.queues.codecs import Codec
 from synaxis.client.semaphore import Semaphore
+from synaxis.client.sync_queues import BlockingTopic, BlockingTopics
+from synaxis.client.twins import BlockingIterator, Twin, blocking, iterating
 from synaxis.errors import LockTimeout
 from synaxis.ids import FencingToken
 
@@ -43,28 +46,7 @@ __all__ = [
 ]
 
 A = TypeVar("A")
-R = TypeVar("R")
 P = ParamSpec("P")
-
-
-class Twin(Generic[A]):
-    """An asynchronous original and the loop that runs it."""
-
-    def __init__(self, original: A, portal: Portal) -> None:
-        self._original = original
-        self._portal = portal
-
-
-def blocking(
-    method: Callable[Concatenate[A, P], Awaitable[R]],
-) -> Callable[Concatenate[Twin[A], P], R]:
-    """Return the method that waits."""
-
-    @wraps(method)
-    def call(self: Twin[A], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        return self._portal.run(method(self._original, *args, **kwargs))
-
-    return call
 
 
 def locking(
@@ -75,21 +57,6 @@ def locking(
     @wraps(method)
     def call(self: Twin[A], /, *args: P.args, **kwargs: P.kwargs) -> "BlockingLock":
         return BlockingLock(method(self._original, *args, **kwargs), self._portal)
-
-    return call
-
-
-def iterating(
-    method: Callable[Concatenate[A, P], AsyncIterator[R]],
-) -> Callable[Concatenate[Twin[A], P], "BlockingIterator[R]"]:
-    """Return the method whose iterator blocks."""
-
-    @wraps(method)
-    def call(self: Twin[A], /, *args: P.args, **kwargs: P.kwargs) -> "BlockingIterator[R]":
-        async def begin() -> AsyncIterator[R]:
-            return method(self._original, *args, **kwargs)
-
-        return BlockingIterator(self._portal.run(begin()), self._portal)
 
     return call
 
@@ -235,42 +202,6 @@ class BlockingLockMany(Twin[LockMany]):
     ) -> None:
         """Release all of them; see ``LockMany.__aexit__``."""
         self._portal.run(self._original.__aexit__(kind, error, traceback))
-
-
-class BlockingIterator(Generic[R]):
-    """An iterator that waits for the next item. Leave it by ``with`` or ``close``."""
-
-    def __init__(self, original: AsyncIterator[R], portal: Portal) -> None:
-        self._original = original
-        self._portal = portal
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> R:
-        try:
-            return self._portal.run(self._original.__anext__())
-        except StopAsyncIteration:
-            raise StopIteration from None
-
-    def close(self) -> None:
-        """End the stream. Safe to repeat."""
-        close = getattr(self._original, "aclose", None)
-        if close is not None:
-            self._portal.run(close())
-
-    def __enter__(self) -> Self:
-        """Do nothing: the stream began when it was made."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        """End the stream."""
-        self.close()
 
 
 class BlockingSemaphore(Twin[Semaphore]):
@@ -419,6 +350,16 @@ class Synaxis(Twin[AsyncSynaxis]):
         """Return the latch ``name``, which opens when it has been counted down from ``count``."""
         return BlockingLatch(self._original.latch(name, count), self._portal)
 
+    @property
+    def topics(self) -> BlockingTopics:
+        """Creating, changing and removing topics."""
+        return BlockingTopics(self._original.topics, self._portal)
+
+    def topic(self, name: str, *, codec: str | Codec | None = None) -> BlockingTopic:
+        """Return the topic ``name``, to publish to and to consume from; asks nobody."""
+        return BlockingTopic(self._original.topic(name, codec=codec), self._portal)
+
+    drain = blocking(AsyncSynaxis.drain)
     status = blocking(AsyncSynaxis.status)
     members = blocking(AsyncSynaxis.members)
     add_member = blocking(AsyncSynaxis.add_member)

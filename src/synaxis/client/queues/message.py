@@ -22,9 +22,6 @@ log = logging.getLogger(__name__)
 PLACE_SHIFT = 48
 """``place`` is partition << 48 | offset: one number to sort by and to tell neighbours by."""
 
-ERROR_TEXT_MAX = 1_000
-"""Characters of an exception that are kept as the error of a message."""
-
 _UNREAD: Any = object()
 
 
@@ -329,4 +326,4 @@ class Message(StoredMessage):
 
 def describe(error: BaseException) -> str:
     """Return what is kept of an exception with a failed message."""
-    return f"{type(error).__name__}: {error}"[:ERROR_TEXT_MAX]
+    return f"{type(error).__name__}: {error}"

@@ -13,7 +13,7 @@ __all__ = ["ConsumeMode", "ConsumeOptions", "OnRevoke", "Plan", "Start", "group_
 
 ConsumeMode = Literal["shared", "keyed", "exclusive"]
 Start = Literal["earliest", "latest"]
-OnRevoke = Callable[[Sequence[int]], Awaitable[None]]
+OnRevoke = Callable[[Sequence[int]], Awaitable[object] | None]
 
 DEFAULT_CONCURRENCY = 16
 DEFAULT_PREFETCH_MIN = 64
@@ -43,7 +43,8 @@ class ConsumeOptions(TypedDict, total=False):
     name: str
     """For people. Default: the name of the client."""
     on_revoke: OnRevoke
-    """EXCLUSIVE: awaited with the partitions that are to be given up, before they are."""
+    """EXCLUSIVE: called with the partitions that are to be given up, before they are; awaited, if
+    it returns something to wait for."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from math import inf
 from typing import Protocol
 
 from synaxis.client.clock import now
-from synaxis.client.lock_options import milliseconds
+from synaxis.client.queues.checks import duration
+from synaxis.client.queues.limits import LIMITS
 from synaxis.client.queues.message import Message, Source, Waiter
 from synaxis.client.queues.parts import inside, parts_of, unpack
 from synaxis.client.queues.settling import ExtendRequest, SettleRequest
@@ -217,19 +218,18 @@ class Tenure:
 
     def nack(self, message: Message, delay: float | None, error: str) -> "asyncio.Future[None]":
         """Count a failure; see ``Message.nack``."""
-        delay_ms = ABSENT if delay is None else milliseconds(delay, "delay")
+        delay_ms = ABSENT if delay is None else duration(delay, 0, LIMITS.delay_ms_max, "delay")
         owner = self._owner
         topic, parts = owner.source.topic, parts_of((message,))
-        command = Nack(topic, owner.group, self.member, parts, delay_ms, error)
+        command = Nack(topic, owner.group, self.member, parts, delay_ms, _short(error))
         return self._fail(message, "nacked", command)
 
     def reject(self, message: Message, error: str) -> "asyncio.Future[None]":
         """Make a message a dead letter; see ``Message.reject``."""
         owner = self._owner
         topic, parts = owner.source.topic, parts_of((message,))
-        return self._fail(
-            message, "rejected", Reject(topic, owner.group, self.member, parts, error)
-        )
+        command = Reject(topic, owner.group, self.member, parts, _short(error))
+        return self._fail(message, "rejected", command)
 
     def _fail(self, message: Message, fate: str, command: Nack | Reject) -> "asyncio.Future[None]":
         if message.fate or self.error is not None:
@@ -258,6 +258,10 @@ class Tenure:
             loss: SynaxisError = LeaseLost(f"the message is not ours any more: {outcome}")
             for message in messages:
                 _tell_waiter(message, loss)
+                message.fate = "lost"
+            owner = self._owner
+            parts = request.command.parts
+            self._tell(Release(owner.source.topic, owner.group, self.member, parts))
         else:
             self._confirm(messages, outcome.stale)
         self.held.difference_update(messages)
@@ -366,7 +370,8 @@ class Tenure:
             self._refuse(message)
         owner = self._owner
         topic, parts = owner.source.topic, parts_of((message,))
-        wanted = Extend(topic, owner.group, self.member, parts, milliseconds(seconds, "seconds"))
+        keep_ms = duration(seconds, 1, LIMITS.topics.visibility_ms_max, "seconds")
+        wanted = Extend(topic, owner.group, self.member, parts, keep_ms)
         reply = await self.ask(wanted)
         if reply.stale:
             raise LeaseLost("the message is not ours any more: its lease ran out")
@@ -381,6 +386,11 @@ class Tenure:
         self.session.router.send(request)
         reply: Extended = await request.future
         return reply
+
+
+def _short(error: str) -> str:
+    """Return as much of an error's text as the cluster keeps."""
+    return error.encode(errors="replace")[: LIMITS.error_bytes_max].decode(errors="ignore")
 
 
 def _tell_waiter(message: Message, error: SynaxisError) -> None:

@@ -58,7 +58,9 @@ class Yielding:
         owner, chosen = self._owner, tuple(sorted(partitions))
         if owner.plan.on_revoke is not None:
             try:
-                await owner.plan.on_revoke(chosen)
+                waiting = owner.plan.on_revoke(chosen)
+                if waiting is not None:
+                    await waiting
             except Exception:  # the user's code; the partitions go whatever it thinks of that
                 log.exception("on_revoke failed for partitions %s", chosen)
         tenure.give_back(owner.shelf.pull(partitions))
