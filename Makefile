@@ -17,7 +17,7 @@ QUIET := --disable-pip-version-check -qq
 help: ## Show this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
 
-demo: $(READY) ## Index real files with 3 nodes and 8 workers while leaders are killed (DIR=path)
+demo: $(READY) ## Index real files through a topic, with 3 nodes and 8 workers, while things die (DIR=path)
 	$(BIN)/python examples/index_files/main.py $(if $(DIR),--dir "$(DIR)")
 
 test: check ## Check, then run every test
@@ -30,7 +30,7 @@ check: $(READY) ## Lint, format, types, import rules and house rules; no test of
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/architecture
 
-bench: $(READY) ## Compare with etcd, Redis and PostgreSQL; prints RATIO lines and writes JSON
+bench: $(READY) ## Compare with etcd, Redis, PostgreSQL and NATS; prints RATIO lines and writes JSON
 	$(BIN)/python benchmarks/run.py
 
 simulate: $(READY) ## Run whole clusters in virtual time from SEEDS=200 seeds, with faults
