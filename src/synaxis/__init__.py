@@ -36,18 +36,29 @@ if TYPE_CHECKING:
     from synaxis.client.lock_many import (
         GrantSet,
     )
+    from synaxis.client.queues.batch import (
+        Batch,
+    )
     from synaxis.client.queues.codecs import (
         Codec,
     )
     from synaxis.client.queues.consumer import (
         Consumer,
     )
+    from synaxis.client.queues.dead_letters import (
+        DeadMessage,
+    )
     from synaxis.client.queues.message import (
         Message,
+        StoredMessage,
     )
     from synaxis.client.queues.outgoing import (
         Publication,
         Receipt,
+    )
+    from synaxis.client.queues.states import (
+        GroupState,
+        TopicState,
     )
     from synaxis.client.queues.topic import (
         Topic,
@@ -98,18 +109,21 @@ __all__ = [
     "AsyncpgFence",
     "AuthenticationRequired",
     "Backoff",
+    "Batch",
     "ClientError",
     "ClusterError",
     "Codec",
     "ConnectionFailed",
     "Consumer",
     "ConsumerFenced",
+    "DeadMessage",
     "DeadlockError",
     "FenceMiddleware",
     "FenceStore",
     "Grant",
     "GrantSet",
     "GrantState",
+    "GroupState",
     "InvalidArgument",
     "Leader",
     "LeaseLost",
@@ -136,10 +150,12 @@ __all__ = [
     "SqlFence",
     "SqliteFence",
     "StaleFencingToken",
+    "StoredMessage",
     "Synaxis",
     "SynaxisError",
     "Topic",
     "TopicSettings",
+    "TopicState",
     "__version__",
     "connect",
     "fence_middleware",
@@ -164,6 +180,11 @@ _HOMES = {
     "GrantState": "synaxis.client.grants",
     "LockState": "synaxis.client.lock_admin",
     "GrantSet": "synaxis.client.lock_many",
+    "Batch": "synaxis.client.queues.batch",
+    "DeadMessage": "synaxis.client.queues.dead_letters",
+    "StoredMessage": "synaxis.client.queues.message",
+    "TopicState": "synaxis.client.queues.states",
+    "GroupState": "synaxis.client.queues.states",
     "Codec": "synaxis.client.queues.codecs",
     "Consumer": "synaxis.client.queues.consumer",
     "Message": "synaxis.client.queues.message",
