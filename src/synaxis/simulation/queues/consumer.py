@@ -5,6 +5,7 @@ it goes on holding until the cluster has answered; in the ordered modes it works
 a key at a time, and what it gives back takes along what follows.
 """
 
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from synaxis.queues.commands import (
     Ack,
     Assignment,
     Attach,
+    Begin,
     Credit,
     Extend,
     Extended,
@@ -64,6 +66,8 @@ class Held:
     """When the work on it is done; 0: nobody has begun."""
     fate: str = ""
     """What was decided, and is not confirmed yet."""
+    begun: bool = True
+    """Whether the leader knows all that it must know before we work on it."""
 
 
 class Consumer:
@@ -87,6 +91,8 @@ class Consumer:
         self._fenced = False
         self._credit = 0
         """Messages that the leader may still send."""
+        self._asks: deque[tuple[Place, ...]] = deque()
+        """What is to be begun with each Extended that will come; nothing with most."""
         self._under_way: list[tuple[Pending, dict[Place, Held]]] = []
         self._yielding: set[int] = set()
         self._yield: Pending | None = None
@@ -109,7 +115,12 @@ class Consumer:
         role = self._role
         self._begin(self._random.getrandbits(62) + 1)
         command = Join(
-            role.topic, role.group, self._member, role.mode, auto_extend=role.auto_extend
+            role.topic,
+            role.group,
+            self._member,
+            role.mode,
+            auto_extend=role.auto_extend,
+            announces=role.announces,
         )
         reply = yield task.submit(command)
         if isinstance(reply, Joined):
@@ -156,7 +167,7 @@ class Consumer:
                 client.look_elsewhere()
             elif silence > SILENCE_US and not self._probed:
                 self._probed = True
-                stream.say(Extend(self._role.topic, self._role.group, self._member, (), 1))
+                self._ask(Extend(self._role.topic, self._role.group, self._member, (), 1))
             return
         if stream is not None:
             client.coverage.hit("queue.stream_broken")
@@ -174,7 +185,14 @@ class Consumer:
         holding = parts_of({place: held.failures for place, held in self._held.items()})
         if holding:
             self._client.coverage.hit("queue.attached_with_holdings")
+        self._asks.clear()
         stream.say(Attach(role.topic, role.group, self._member, self._credit, holding))
+
+    def _ask(self, message: msgspec.Struct, *places: Place) -> None:
+        """Say something that is answered by Extended; ``places`` are begun with the answer."""
+        if self._stream is not None and not self._stream.broken:
+            self._asks.append(places)
+            self._stream.say(message)
 
     def _say(self, message: msgspec.Struct) -> None:
         if self._stream is not None and not self._stream.broken:
@@ -196,13 +214,17 @@ class Consumer:
                 self._plan.ledger.delivered(self._role.topic, place, data)
                 self._credit -= 1
                 former = self._held.get(place)
-                self._held[place] = Held(failures, text_of(data))
+                begun = not (self._role.announces and failures)
+                self._held[place] = Held(failures, text_of(data), begun=begun)
                 if former is not None and not former.fate:
                     self._grant(1)  # its lease ran out
         elif isinstance(body, Assignment):
             self._yielding = set(body.yielding)
         elif isinstance(body, Extended):
             self._drop(body.stale)
+            for place in self._asks.popleft():
+                if place in self._held:
+                    self._held[place].begun = True
         elif isinstance(body, Refused):
             stream.broken = True
             if body.code == "not_leader":
@@ -223,9 +245,12 @@ class Consumer:
 
     def _work(self, task: Task) -> Script:
         now = self._client.kernel.now
+        self._announce()
         decided: dict[str, list[Place]] = {}
         for place in self._at_hand():
             held = self._held[place]
+            if not held.begun:
+                continue
             if not held.done_at_us:
                 work = 0 if self._plan.stopping else self._role.work_max
                 held.done_at_us = 1 + now + int(self._random.random() * work)
@@ -235,6 +260,17 @@ class Consumer:
             present = [place for place in places if place in self._held]
             if present:
                 yield from getattr(self, f"_{fate}")(task, present)
+
+    def _announce(self) -> None:
+        """Say what we would work on next of what failed before."""
+        asked = {place for places in self._asks for place in places}
+        fresh = [each for each in self._at_hand() if not self._held[each].begun]
+        fresh = [each for each in fresh if each not in asked]
+        if fresh:
+            self._client.coverage.hit("queue.begun")
+            role = self._role
+            parts = self._parts(fresh)
+            self._ask(Begin(role.topic, role.group, self._member, parts), *fresh)
 
     def _at_hand(self) -> list[Place]:
         """Return what may be worked on: in the ordered modes the first message of each key."""
@@ -323,7 +359,7 @@ class Consumer:
         role = self._role
         del task
         parts = self._parts(places)
-        self._say(Extend(role.topic, role.group, self._member, parts, 1_000))
+        self._ask(Extend(role.topic, role.group, self._member, parts, 1_000))
         for place in places:
             self._held[place].done_at_us = 0
         yield 1

@@ -14,6 +14,7 @@ from synaxis.queues.commands import (
     ABSENT,
     Ack,
     Attach,
+    Begin,
     Credit,
     DeleteGroup,
     Detach,
@@ -49,6 +50,9 @@ class _Grip:
     member: int
     term: Term
     """Of the leader that gave it, or heard last that the member has it."""
+    begun: bool = True
+    """Whether its loss is the message's failure: a member that announces has to say so of what
+    failed before."""
     lost: bool = False
     """The member is gone; its failure is to be counted, unless another node leads."""
 
@@ -88,6 +92,10 @@ class Hands:
             hands.credit[member, term] = max(0, known + message.more)
         elif isinstance(message, Detach):
             hands.credit[member, term] = 0
+        elif isinstance(message, Begin):
+            for place in {*_places(message.parts)} - {*_places(deed.stale)}:
+                for grip in hands.grips.get(place, ()):
+                    grip.begun |= grip.member == member
         elif isinstance(message, Release):
             for place in _places(message.parts):
                 self._let_go(hands, place, member)
@@ -212,7 +220,9 @@ class Hands:
             _Order(topic, group, hands, term).judge(places, deed)
         if hands.attached.get(member, Term(0)) <= term:
             for place in places:
-                hands.grips[place] = [_Grip(member, term)]
+                failed = group.ways[place[0]][place[1]].failures
+                begun = not (group.members[member].announces and failed)
+                hands.grips[place] = [_Grip(member, term, begun)]
 
     def _judge_slice(
         self, topic: NaiveTopic, group: NaiveGroup, each: Slice, deed: Delivering
@@ -251,6 +261,8 @@ class Hands:
 
 def _counts(grip: _Grip, group: NaiveGroup, member: int, term: Term) -> bool:
     """Return whether a grip stands against a delivery to ``member``."""
+    if not grip.begun:
+        return False  # it may have been taken back without a word in the log
     if grip.term == term:
         return True
     if grip.lost:

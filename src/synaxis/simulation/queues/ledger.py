@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from synaxis.ids import LogTime, Sequence, SessionId, Term
-from synaxis.queues.commands import Attach, Expire, Publish, Published, Slice
+from synaxis.queues.commands import Attach, Expire, Part, Publish, Published, Slice
 from synaxis.simulation.history import MachineCall, Operation
 from synaxis.simulation.invariants import InvariantViolation
 from synaxis.simulation.queues.messages import Place
@@ -23,9 +23,10 @@ class Began(msgspec.Struct, frozen=True):
 
 
 class Demanded(msgspec.Struct, frozen=True):
-    """A member said something, and it was accepted."""
+    """A member said something, and it was accepted, but for what was ``stale``."""
 
     message: Any
+    stale: tuple[Part, ...] = ()
 
 
 class Dropped(msgspec.Struct, frozen=True):

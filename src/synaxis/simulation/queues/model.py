@@ -259,7 +259,9 @@ class QueueModel:
         visibility = command.visibility_ms
         if visibility == ABSENT:
             visibility = topic.config.visibility_ms
-        member = NaiveMember(session, visibility, command.auto_extend, command.name)
+        member = NaiveMember(
+            session, visibility, command.auto_extend, command.name, command.announces
+        )
         if member != known:
             group.epoch += 1
             group.members[command.member] = member

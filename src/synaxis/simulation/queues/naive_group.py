@@ -50,6 +50,7 @@ class NaiveMember:
     visibility_ms: int
     auto_extend: bool
     name: str
+    announces: bool
 
 
 Place = tuple[int, int]

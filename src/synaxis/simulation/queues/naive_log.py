@@ -201,12 +201,12 @@ class NaiveLog:
 
     def expired(self, now: LogTime) -> list[NaiveMessage]:
         """Return the messages whose ttl is over now, in the order in which it ended."""
-        over = sorted(
-            (m for m in self._mortal if m.expires_at <= now), key=attrgetter("expires_at", "offset")
-        )
+        over = [m for m in self._mortal if m.expires_at <= now]
         if over:
             self._mortal = [m for m in self._mortal if m.expires_at > now]
-        return [m for m in over if not m.gone]
+        # Redriven after their end they have no ttl any more.
+        over = [m for m in over if m.expires_at and not m.gone]
+        return sorted(over, key=attrgetter("expires_at", "offset"))
 
     def forget(self, batch: NaiveBatch) -> None:
         """Nobody wants anything of a batch any more."""

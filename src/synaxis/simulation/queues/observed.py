@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 
 from synaxis.ids import LogTime, Sequence, SessionId
-from synaxis.queues.commands import Delivery
+from synaxis.queues.commands import Begin, Delivery, Extended, Part
 from synaxis.queues.delivery.dispatcher import Dispatcher
 from synaxis.queues.limits import DeliveryLimits, QueueLimits
 from synaxis.queues.machine import QueueMachine
@@ -81,7 +81,12 @@ class ObservedDispatcher(Dispatcher):
     def demand(self, session: SessionId, message: msgspec.Struct, handle: object) -> None:
         """Take what a member says, and report it unless it is refused."""
         super().demand(session, message, handle)
-        self._report(Demanded(message))
+        stale: tuple[Part, ...] = ()
+        if isinstance(message, Begin):
+            answer = self._desk.replies[-1][1]
+            assert isinstance(answer, Extended)
+            stale = answer.stale
+        self._report(Demanded(message, stale))
 
     def disconnected(self, handle: object) -> None:
         """Note and report that a stream is gone."""

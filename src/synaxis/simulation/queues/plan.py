@@ -46,6 +46,8 @@ class ConsumerRole:
     window: int
     """Messages that it takes at once."""
     auto_extend: bool
+    announces: bool
+    """Says which of the messages that failed before it begins to work on."""
     work_max: int
     """Longest work on a message (us)."""
 
@@ -129,7 +131,7 @@ def draw_plan(kernel: Kernel, setup: QueueSetup, ledger: Ledger) -> Plan:
 
 def _group(random: Random, topic: str, name: str) -> list[Role]:
     mode = random.choice(list(GroupMode))
-    auto_extend = random.random() < 0.7
+    auto_extend, announces = random.random() < 0.7, random.random() < 0.5
     return [
         ConsumerRole(
             topic,
@@ -137,6 +139,7 @@ def _group(random: Random, topic: str, name: str) -> list[Role]:
             mode,
             random.choice((1, 4, 30)),
             auto_extend,
+            announces,
             random.choice((5_000, 50_000, 400_000)),
         )
         for _ in range(random.randrange(1, 4))
