@@ -392,3 +392,18 @@ async def test_a_name_is_checked_before_anything_is_asked(name: str) -> None:
             await cluster.topics.create(name)
         with pytest.raises(synaxis.InvalidArgument):
             cluster.topic("t").consume(name)
+
+
+async def test_fetching_goes_on_after_a_drain(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetching, "LEFTOVERS_S", 0.02)
+    monkeypatch.setattr(fetching, "IDLE_LEAVE_S", 0.05)
+    async with FakeCluster() as fake, fake.client() as cluster:
+        await cluster.topics.create("t", 1)
+        topic = cluster.topic("t")
+        await topic.fetch("g", wait=0)
+        assert await cluster.drain(1)
+        await topic.publish(b"x")
+        (message,) = await topic.fetch("g", wait=2)
+        await asyncio.sleep(0.1)  # the timers of both members have had their turn
+        await message.ack()
+        assert (await topic.groups.info("g")).lag == 0

@@ -33,7 +33,7 @@ IDLE_LEAVE_S = 30.0
 class Fetcher:
     """The member behind the fetches of one (topic, group, mode)."""
 
-    def __init__(self, intake: Intake, over: Callable[[], None]) -> None:
+    def __init__(self, intake: Intake, over: Callable[["Fetcher"], None]) -> None:
         self.intake = intake
         intake.pool.resize(0)
         self._over = over
@@ -115,6 +115,8 @@ class Fetcher:
     def _look(self) -> None:
         """Give back what nobody fetched; leave when nobody fetches at all."""
         self._timer = None
+        if self.closed or self.intake.closed:  # the client was drained
+            return
         idle_s = now() - self._used_at
         if not self._active and idle_s >= LEFTOVERS_S * 0.9:
             self._ahead = 0
@@ -129,4 +131,4 @@ class Fetcher:
         self.closed = True
         if self._timer is not None:
             self._timer.cancel()
-        self._over()
+        self._over(self)

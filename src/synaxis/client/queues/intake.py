@@ -126,6 +126,7 @@ class Intake:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             log.error("a consumer's task ended with a bug of ours", exc_info=error)
+            self.broken(SynaxisError(f"the consumer ended with a bug of ours: {error!r}"))
 
     async def drain(self, timeout_s: float) -> bool:
         """Take nothing more and wait until what is out is settled; returns whether it is."""

@@ -84,14 +84,15 @@ class QueueService:
         kind = (source, plan.group, plan.mode, plan.visibility_ms)
         found = self._fetchers.get(kind)
         if found is None or found.intake.closed:
-            found = Fetcher(self.intake(source, plan), lambda: self._fetcher_over(kind))
+            found = Fetcher(self.intake(source, plan), self._fetcher_over)
             self._fetchers[kind] = found
         return found
 
-    def _fetcher_over(self, kind: Kind) -> None:
-        fetcher = self._fetchers.pop(kind, None)
-        if fetcher is not None:
-            self.spawn(fetcher.intake.close())
+    def _fetcher_over(self, fetcher: Fetcher) -> None:
+        self._fetchers = {
+            kind: each for kind, each in self._fetchers.items() if each is not fetcher
+        }
+        self.spawn(fetcher.intake.close())
 
     def _abandoned(self, intake: Intake) -> None:
         """Of any thread: somebody dropped a consumer without closing it."""

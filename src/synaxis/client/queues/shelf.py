@@ -15,7 +15,7 @@ from synaxis.errors import SynaxisError
 
 __all__ = ["Shelf"]
 
-UNCONFIRMED_MAX = 20_000
+UNCONFIRMED_MAX = 10_000
 """Messages handed out whose fate the cluster has not confirmed; beyond it nothing is handed out."""
 QUEUED_FACTOR = 3
 """Ordered modes: so many windows of messages may wait for one of their line without using up the

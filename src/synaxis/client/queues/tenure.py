@@ -47,6 +47,8 @@ DELIVERIES_UNKNOWN = 2**31
 """Until the cluster has said how often a message may fail."""
 ACKS_UNDER_WAY_MAX = 2
 """Acknowledgements on their way from one tenure; what is acknowledged meanwhile joins the next."""
+HOLDING_PARTS_MAX = 9_500
+"""Ranges that a new leader can be told to be held; whatever is beyond that it gives to others."""
 GO_BACK_PAUSE_S = 0.005
 """Ordered modes: what goes back within this time goes together, since it takes a new stream."""
 ACK_MESSAGES_MAX = 5_000
@@ -127,7 +129,7 @@ class Tenure:
     def attachment(self) -> Attach:
         """Return what to tell a leader that has not heard of us yet."""
         owner = self._owner
-        topic, holding = owner.source.topic, parts_of(self.held)
+        topic, holding = owner.source.topic, parts_of(self.held)[:HOLDING_PARTS_MAX]
         return Attach(topic, owner.group, self.member, owner.credit(self), holding)
 
     def grant(self, more: int) -> None:
