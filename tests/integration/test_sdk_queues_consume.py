@@ -141,6 +141,29 @@ async def test_a_message_that_fails_too_often_is_a_dead_letter_with_its_last_err
         assert await letters.count() == 0
 
 
+async def test_a_message_on_its_last_try_does_not_hold_up_others() -> None:
+    async with FakeCluster(queue_groups=1) as fake, fake.client() as cluster:
+        await cluster.topics.create("t", 1, max_deliveries=2, backoff=synaxis.Backoff(0, 0))
+        topic = cluster.topic("t")
+        await topic.publish_many(range(3))
+        async with topic.consume("g") as consumer:
+            for message in [await anext(consumer) for _ in range(3)]:
+                await message.nack()
+            slow = await anext(consumer)
+            assert slow.failures == 1
+            await topic.publish_many(range(100, 120))
+            for _ in range(20):
+                message = await anext(consumer)
+                assert message.failures == 0
+                await message.ack()
+            await slow.ack()
+            for _ in range(2):
+                message = await anext(consumer)
+                assert message.failures == 1
+                await message.ack()
+        assert await lag(topic) == 0
+
+
 async def test_a_message_may_be_kept_longer() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         topic = await filled(cluster, [b"x"])

@@ -45,6 +45,8 @@ class Shelf:
         self._movements: list[asyncio.Future[None]] = []
         self._streak = 0
         self._suspects = Suspects()
+        self._aside: deque[Message] = deque()
+        """Suspects for which there is no room now; nothing else has to wait for them."""
 
     # --- taking -----------------------------------------------------------------------------
 
@@ -84,16 +86,18 @@ class Shelf:
         ready, lines = self.ready, self._lines
         if not self.closed and (suspect := self._suspects.take()) is not None:
             return suspect
+        if self._aside and not self._suspects.are_enough_for(len(self._waiters)):
+            self._recall(1)
         while ready and self.out < self.concurrency and self.unconfirmed < UNCONFIRMED_MAX:
             if self.closed:
-                return None
-            if ready[0].failures and self._suspects.are_enough_for(len(self._waiters)):
                 return None
             message = ready.popleft()
             if message.fate or message.keeper.error is not None:
                 self._pool.taken()
             elif lines is not None and not lines.admits(message):
                 self._queued()
+            elif message.failures and self._suspects.are_enough_for(len(self._waiters)):
+                self._aside.append(message)  # it keeps its line, so nothing overtakes it
             else:
                 message.out = True
                 self.out += 1
@@ -113,6 +117,14 @@ class Shelf:
         self._serve()
         self._moved()
         return unwanted
+
+    def _recall(self, count: int) -> None:
+        """Let suspects that were put aside be the next ones again."""
+        recalled = [self._aside.popleft() for _ in range(min(count, len(self._aside)))]
+        for message in reversed(recalled):
+            if self._lines is not None:
+                self._lines.withdraw(message)
+            self.ready.appendleft(message)
 
     def _queued(self) -> None:
         if self._uncounted < QUEUED_FACTOR * self._pool.window:
@@ -201,6 +213,7 @@ class Shelf:
 
     def lost(self, held: set[Message]) -> None:
         """These are not ours any more. Those that users work on are done when the users are."""
+        self._recall(len(self._aside))
         if self._lines is not None:
             self._unqueued(gone := self._lines.forget(held))
             self._pool.taken(gone)
@@ -213,6 +226,7 @@ class Shelf:
         """A message goes back to the queue; returns what has to follow it."""
         if self._lines is None:
             return []
+        self._recall(len(self._aside))
         followers = self._lines.turn_back(message, self.ready)
         if followers:
             gone = set(followers)
@@ -225,6 +239,7 @@ class Shelf:
 
     def pull(self, partitions: set[int] | None = None) -> list[Message]:
         """Return, and forget, what waits to be handed out (of these partitions)."""
+        self._recall(len(self._aside))
         chosen = [m for m in self.ready if partitions is None or m.partition in partitions]
         gone = set(chosen)
         self.ready = deque(each for each in self.ready if each not in gone)
