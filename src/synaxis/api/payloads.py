@@ -18,6 +18,9 @@ __all__ = ["PayloadSource", "Payloads"]
 
 Range = tuple[int, int, int]
 """(segment, position, length)."""
+UNITS_KEPT = 8
+UNIT_KEPT_BYTES_MAX = 256 * 1024
+"""Opened units that are kept for one client: small ones, a few."""
 Deliver = Callable[[tuple[Records, ...]], None]
 
 
@@ -31,6 +34,33 @@ class PayloadSource(Protocol):
     def read_blocking(self, group: GroupId, ranges: Sequence[Range]) -> list[bytes] | None:
         """Return the bytes from disk; None if a segment is gone, because nobody needs it."""
         ...
+
+
+class _OpenedUnits:
+    """The units that were cut last: small deliveries of a large batch come one after the other."""
+
+    def __init__(self) -> None:
+        self._by_place: dict[tuple[GroupId, int, int], tuple[bytes, bytes]] = {}
+
+    def holds(self, group: GroupId, slices: Sequence[Slice]) -> bool:
+        """Return whether the units of all slices are here."""
+        known = self._by_place
+        return all((group, each.segment, each.position) in known for each in slices)
+
+    def records(self, group: GroupId, each: Slice, unit: bytes | None) -> Records:
+        """Return what is meant of a unit; None: it is here.
+
+        Raises:
+            StorageCorrupt: the unit is not what was written.
+        """
+        place = group, each.segment, each.position
+        sizes, body = self._by_place[place] if unit is None else open_unit(unit)
+        if unit is not None and 4 * each.count < len(sizes) and len(body) <= UNIT_KEPT_BYTES_MAX:
+            while len(self._by_place) >= UNITS_KEPT:
+                del self._by_place[next(iter(self._by_place))]
+            self._by_place[place] = sizes, body
+        sizes, body = cut(sizes, body, each.skip, each.count)
+        return Records(each.partition, each.first, sizes, body, each.at, each.failures)
 
 
 class Payloads:
@@ -53,13 +83,17 @@ class Payloads:
         self._start = start
         self._fatal = fatal
         self._waiting: deque[tuple[GroupId, Sequence[Slice], Deliver]] = deque()
+        self._opened = _OpenedUnits()
 
     def resolve(self, group: GroupId, slices: Sequence[Slice], deliver: Deliver) -> None:
         """Call ``deliver`` with the messages, now or soon, in the order of these calls."""
         if not self._waiting:
+            if self._opened.holds(group, slices):
+                deliver(tuple(self._opened.records(group, each, None) for each in slices))
+                return
             found = self._source.read(group, _ranges(slices))
             if found is not None:
-                deliver(_records(slices, found))
+                deliver(self._records(group, slices, found))
                 return
         self._waiting.append((group, slices, deliver))
         if len(self._waiting) == 1:
@@ -85,27 +119,22 @@ class Payloads:
         """
         found = self._source.read_blocking(group, _ranges(slices))
         if found is not None:
-            return _records(slices, found)
+            return self._records(group, slices, found)
         records: tuple[Records, ...] = ()
         for each in slices:
             unit = self._source.read_blocking(group, _ranges((each,)))
             if unit is not None:
-                records += _records((each,), unit)
+                records += self._records(group, (each,), (unit,))
         return records
+
+    def _records(
+        self, group: GroupId, slices: Sequence[Slice], units: Sequence[bytes]
+    ) -> tuple[Records, ...]:
+        return tuple(
+            self._opened.records(group, each, unit)
+            for each, unit in zip(slices, units, strict=True)
+        )
 
 
 def _ranges(slices: Sequence[Slice]) -> list[Range]:
     return [(each.segment, each.position, each.length) for each in slices]
-
-
-def _records(slices: Sequence[Slice], units: Sequence[bytes]) -> tuple[Records, ...]:
-    """Cut the units to what is meant.
-
-    Raises:
-        StorageCorrupt: a unit is not what was written.
-    """
-    records = []
-    for each, unit in zip(slices, units, strict=True):
-        sizes, body = cut(*open_unit(unit), each.skip, each.count)
-        records.append(Records(each.partition, each.first, sizes, body, each.at, each.failures))
-    return tuple(records)
