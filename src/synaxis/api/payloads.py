@@ -124,7 +124,7 @@ class Payloads:
         for each in slices:
             unit = self._source.read_blocking(group, _ranges((each,)))
             if unit is not None:
-                records += self._records(group, (each,), (unit,))
+                records += self._records(group, (each,), unit)
         return records
 
     def _records(
