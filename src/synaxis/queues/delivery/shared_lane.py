@@ -108,7 +108,7 @@ class SharedLane(Lane):
         """See ``Lane``."""
         del consumer
         self.ripen(now)
-        taken: set[int] = set()
+        taken: dict[int, None] = {}  # the most urgent first: what has no room is the end of it
         while self._ready and len(taken) < limit:
             offset = heappop(self._ready)[1]
             if not self.is_wanted(offset, now):
@@ -116,8 +116,8 @@ class SharedLane(Lane):
             if self.ready_at(offset) > now:
                 self._push_later(self.ready_at(offset), offset)
             else:
-                taken.add(offset)
-        ranges = ranges_of(sorted(taken))
+                taken[offset] = None
+        ranges = ranges_of(taken)
         limit -= len(taken)
         while limit > 0 and (found := self._scan_on(limit, now)) is not None:
             ranges.append(found)
