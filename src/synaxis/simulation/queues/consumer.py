@@ -19,6 +19,7 @@ from synaxis.queues.commands import (
     Attach,
     Begin,
     Credit,
+    Detach,
     Extend,
     Extended,
     GroupMode,
@@ -51,6 +52,7 @@ HURRY_MAX = 5_000
 JOIN_PAUSE = 200_000
 SILENCE_US = 1_000_000
 """A stream that says nothing for so long is probed, and after as long again given up."""
+DETACHED_MAX = 1_500_000
 ATTACH_PAUSE_MAX = 150_000
 FATES = (("ack", 84), ("nack", 6), ("release", 3), ("reject", 2), ("extend", 4), ("forget", 1))
 POISONED_FATES = (("nack", 50), ("die", 15), ("sleep", 15), ("forget", 20))
@@ -147,6 +149,8 @@ class Consumer:
             yield from self._work(task)
             self._yield_partitions(task)
             self._keep_attached()
+            if self._random.random() < self._role.restlessness and not self._plan.stopping:
+                yield from self._change_mind(task)
             yield 1 + int(self._random.random() * (HURRY_MAX if self._plan.stopping else STEP_MAX))
         if self._stream is not None:
             client.close_stream(self._stream)
@@ -154,6 +158,26 @@ class Consumer:
             # Who said that we are no member may have led no longer. As long as the session lives
             # a new leader would wait to hear what the member holds.
             yield task.submit(Leave(self._role.topic, self._role.group, self._member))
+
+    def _change_mind(self, task: Task) -> Script:
+        """Do something that nobody has to do."""
+        role = self._role
+        self._client.coverage.hit("queue.restless")
+        choice = self._random.randrange(4)
+        if choice == 0 and self._stream is not None:
+            self._stream.broken = True  # attach again, while the leader may see no reason
+        elif choice == 1 and self._credit > 0:
+            self._say(Credit(role.topic, role.group, self._member, -self._credit))
+            # What was on its way already still comes; the next stream counts anew.
+            self._credit = 0
+        elif choice == 2:
+            self._say(Detach(role.topic, role.group, self._member))
+            yield 1 + int(self._random.random() * DETACHED_MAX)
+            if self._stream is not None:
+                self._stream.broken = True
+        else:
+            yield task.submit(Leave(role.topic, role.group, self._member))
+            self._fenced = True
 
     # --- the stream ------------------------------------------------------------------------------
 

@@ -101,14 +101,20 @@ class Hands:
                 self._let_go(hands, place, member)
 
     def _attach(self, hands: _Hands, message: Attach, term: Term) -> None:
-        member, holding = message.member, set(_places(message.holding))
+        member, group = message.member, self._model.topics[message.topic].groups[message.group]
+        # What it says of a delivery that was overtaken is nothing that it holds.
+        holding = {
+            (part.partition, offset)
+            for part in message.holding
+            for offset in range(part.first, part.last + 1)
+            if group.failures((part.partition, offset)) == part.failures
+        }
         is_first = hands.attached.get(member) != term
         hands.attached[member] = term
         hands.credit[member, term] = message.credit
         for place in list(hands.grips):
             if place not in holding:
                 self._let_go(hands, place, member)
-        group = self._model.topics[message.topic].groups[message.group]
         if is_first or group.mode is GroupMode.SHARED:
             self._believe(hands, group, message, term)
 
@@ -216,7 +222,9 @@ class Hands:
             self._judge_slice(topic, group, each, deed)
         for place in places:
             self._judge_hands(hands, group, place, member, term)
-        if group.mode is not GroupMode.SHARED:
+        if group.mode is GroupMode.SHARED:
+            self._judge_priority(topic, group, hands, term, deed)
+        else:
             _Order(topic, group, hands, term).judge(places, deed)
         if hands.attached.get(member, Term(0)) <= term:
             for place in places:
@@ -247,6 +255,28 @@ class Hands:
                 self._coverage.hit("queue.redelivered")
             elif message.deliver_at:
                 self._coverage.hit("queue.delayed")
+
+    def _judge_priority(
+        self, topic: NaiveTopic, group: NaiveGroup, hands: _Hands, term: Term, deed: Delivering
+    ) -> None:
+        """Demand that nothing more urgent was left waiting."""
+        if any(hands.attached.get(member) != term for member in group.members):
+            return  # it may wait for their word
+        for partition in {each.partition for each in deed.slices}:
+            messages = topic.logs[partition].messages
+            given = {
+                each.first + n
+                for each in deed.slices
+                if each.partition == partition
+                for n in range(each.count)
+            }
+            least = min(messages[offset].priority for offset in given)
+            for offset in set(group.open_in(partition)) - given:
+                message = messages[offset]
+                is_due = message.deliver_at <= deed.now and not message.expires_at
+                if message.priority > least and is_due and not hands.grips.get((partition, offset)):
+                    failed = group.ways[partition][offset].failures
+                    require(failed > 0, f"{partition}/{offset} is more urgent: {deed!r}")
 
     def _judge_hands(
         self, hands: _Hands, group: NaiveGroup, place: Place, member: int, term: Term

@@ -88,6 +88,11 @@ class NaiveGroup:
         """Return the dead letters of a partition, by offset."""
         return [at for at, way in enumerate(self.ways[partition]) if way.fate is Fate.DEAD]
 
+    def failures(self, place: Place) -> int:
+        """Return how often a message has failed; -1 if it is not there."""
+        ways = self.ways[place[0]]
+        return ways[place[1]].failures if place[1] < len(ways) else -1
+
     # --- owners ------------------------------------------------------------------------------
 
     def owns(self, partition: int, member: int) -> bool | None:

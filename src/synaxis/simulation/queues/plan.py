@@ -50,6 +50,8 @@ class ConsumerRole:
     """Says which of the messages that failed before it begins to work on."""
     work_max: int
     """Longest work on a message (us)."""
+    restlessness: float
+    """Chance per step that it does something that nobody has to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,7 @@ def _group(random: Random, topic: str, name: str) -> list[Role]:
             auto_extend,
             announces,
             random.choice((5_000, 50_000, 400_000)),
+            random.choice((0.0, 0.0, 0.002, 0.02)),
         )
         for _ in range(random.randrange(1, 4))
     ]

@@ -11,6 +11,7 @@ __all__ = ["QueueSetup", "draw_setup"]
 
 WALL_CLOCK_MS = 1_700_000_000_000
 """What the wall clock says at the beginning of a run."""
+SKEWS_MS = (0, 0, 50, 3_000, 3_000, 3_600_000)
 
 
 @dataclass(slots=True)
@@ -54,7 +55,7 @@ def draw_setup(random: Random) -> QueueSetup:
         unsynced_bytes_max=random.choice((1_000, 1_000_000)),
     )
     setup = QueueSetup(
-        limits, delivery, store, random.choice((50, 400, 100_000)), random.choice((0, 0, 50, 3_000))
+        limits, delivery, store, random.choice((50, 400, 100_000)), random.choice(SKEWS_MS)
     )
     for number in range(random.choice((1, 1, 2))):
         name = f"topic{number}"
