@@ -410,10 +410,7 @@ class QueueService:
         self.store.execute(self.machine.take_store())
         self.check()
         for _ in range(10_000):
-            while not self.calm and (commands := self.dispatcher.take_commands()):
-                for command in commands:
-                    self.machine.apply(LEADER, Number(0), command, self.now)
-                    self.check()
+            self.follow()
             self._speak()
             if self.calm or not self.dispatcher.wants_confirmation():
                 break
@@ -423,6 +420,13 @@ class QueueService:
         else:
             raise AssertionError("the leader never has enough")
         self.store.execute(self.machine.take_store())
+
+    def follow(self) -> None:
+        """Put what the leader wants into the log."""
+        while not self.calm and (commands := self.dispatcher.take_commands()):
+            for command in commands:
+                self.machine.apply(LEADER, Number(0), command, self.now)
+                self.check()
 
     def _speak(self) -> None:
         for handle, message in self.dispatcher.take_replies():
