@@ -164,20 +164,18 @@ class Consumer:
         role = self._role
         self._client.coverage.hit("queue.restless")
         choice = self._random.randrange(4)
-        if choice == 0 and self._stream is not None:
-            self._stream.broken = True  # attach again, while the leader may see no reason
-        elif choice == 1 and self._credit > 0:
-            self._say(Credit(role.topic, role.group, self._member, -self._credit))
-            # What was on its way already still comes; the next stream counts anew.
-            self._credit = 0
-        elif choice == 2:
-            self._say(Detach(role.topic, role.group, self._member))
-            yield 1 + int(self._random.random() * DETACHED_MAX)
-            if self._stream is not None:
-                self._stream.broken = True
-        else:
+        if choice == 0:
             yield task.submit(Leave(role.topic, role.group, self._member))
             self._fenced = True
+            return
+        if choice == 1:
+            self._say(Detach(role.topic, role.group, self._member))
+            yield 1 + int(self._random.random() * DETACHED_MAX)
+        elif choice == 2 and self._credit > 0:
+            self._say(Credit(role.topic, role.group, self._member, -self._credit))
+            yield 1 + int(self._random.random() * DETACHED_MAX)
+        if self._stream is not None:
+            self._stream.broken = True  # attach again, though the leader may see no reason
 
     # --- the stream ------------------------------------------------------------------------------
 

@@ -58,6 +58,8 @@ _NODE_ITSELF = SessionId(0)
 _KEEPER = "keeper"
 """Handle of what the node proposes in its own name."""
 Slices = tuple[Slice, ...]
+CARRY_US = 200_000
+"""Between two looks at whether the shard knows all topics."""
 SLOW_READ_US = 20_000
 
 
@@ -110,6 +112,7 @@ class QueueNode(SimulatedNode):
         self._gatherer = Gatherer(self, self.around.coverage, self.setup.part_bytes)
         self._streams = {}
         self._configuring: set[tuple[str, int]] = set()
+        self._carry_at = 0
         self._census_due = False
         self._served_term = Term(0)
         """In which it has become leader last."""
@@ -227,7 +230,8 @@ class QueueNode(SimulatedNode):
         if self._census_due:
             self._census_due = False
             self.take_census()
-        if self.log is not None and self.log.ready:
+        if self.log is not None and self.log.ready and self.kernel.now >= self._carry_at:
+            self._carry_at = self.kernel.now + CARRY_US
             self._carry_topics()
 
     def _note_store(self, operations: list[StoreOperation]) -> None:
