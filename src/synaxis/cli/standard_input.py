@@ -3,7 +3,8 @@
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
 
 from synaxis.errors import InvalidArgument
 
@@ -16,7 +17,7 @@ INPUT_BYTES_MAX = 16 * 1024 * 1024
 """One line, or the whole input where it is one message: more than any message may have."""
 
 
-async def chunks_of(descriptor: int) -> AsyncIterator[bytes]:
+async def chunks_of(descriptor: int) -> AsyncGenerator[bytes, None]:
     """Yield what can be read, as it comes, until the end.
 
     A thread of its own reads, a daemon: nothing else can wait for a terminal and still let Ctrl-C
@@ -25,11 +26,14 @@ async def chunks_of(descriptor: int) -> AsyncIterator[bytes]:
     loop = asyncio.get_running_loop()
     arrived: asyncio.Queue[bytes | OSError] = asyncio.Queue()
     room = threading.Semaphore(CHUNKS_AHEAD)
+    is_over = threading.Event()
 
     def read() -> None:
         chunk: bytes | OSError = b"-"
         while chunk:
             room.acquire()
+            if is_over.is_set():  # the descriptor may be somebody else's by now
+                return
             try:
                 chunk = os.read(descriptor, CHUNK_BYTES)
             except OSError as error:
@@ -42,11 +46,15 @@ async def chunks_of(descriptor: int) -> AsyncIterator[bytes]:
                 return
 
     threading.Thread(target=read, name="synaxis-input", daemon=True).start()
-    while chunk := await arrived.get():
-        if isinstance(chunk, OSError):
-            raise InvalidArgument(f"cannot read the input: {chunk.strerror}") from chunk
+    try:
+        while chunk := await arrived.get():
+            if isinstance(chunk, OSError):
+                raise InvalidArgument(f"cannot read the input: {chunk.strerror}") from chunk
+            room.release()
+            yield chunk
+    finally:
+        is_over.set()
         room.release()
-        yield chunk
 
 
 async def lines_of(descriptor: int) -> AsyncIterator[bytes]:
@@ -57,14 +65,15 @@ async def lines_of(descriptor: int) -> AsyncIterator[bytes]:
     """
     rest: list[bytes] = []
     size = 0
-    async for chunk in chunks_of(descriptor):
-        *complete, last = chunk.split(b"\n")
-        for line in complete:
-            yield b"".join([*rest, line])
-            rest, size = [], 0
-        rest.append(last)
-        size += len(last)
-        _check(size, "a line")
+    async with aclosing(chunks_of(descriptor)) as chunks:
+        async for chunk in chunks:
+            *complete, last = chunk.split(b"\n")
+            for line in complete:
+                yield b"".join([*rest, line])
+                rest, size = [], 0
+            rest.append(last)
+            size += len(last)
+            _check(size, "a line")
     if size:
         yield b"".join(rest)
 
@@ -76,9 +85,10 @@ async def whole_of(descriptor: int) -> bytes:
         InvalidArgument: it is too long, or cannot be read.
     """
     found = bytearray()
-    async for chunk in chunks_of(descriptor):
-        found += chunk
-        _check(len(found), "the input")
+    async with aclosing(chunks_of(descriptor)) as chunks:
+        async for chunk in chunks:
+            found += chunk
+            _check(len(found), "the input")
     return bytes(found)
 
 

@@ -241,6 +241,8 @@ class Hands:
             group.learn_owner(each.partition, member, "is served")
         for offset in range(each.first, each.first + each.count):
             what = f"{each.partition}/{offset} to {member:x} of {group.name} at {deed.now}"
+            known = offset < len(log.messages)
+            require(known, f"Q1: delivered {what}, which nobody published")
             message, way = log.messages[offset], group.ways[each.partition][offset]
             require(way.fate is Fate.OPEN, f"Q2: delivered {what}, which is {way}")
             told = failures.get(offset, 0)
