@@ -105,6 +105,11 @@ class ObservedReplica(Replica):
     asked_us = 0
     """When the attendant last had to have the leadership confirmed."""
 
+    @property
+    def is_current(self) -> bool:
+        """Whether everything in the log is applied here."""
+        return self.applied_index == self.status().last_index
+
     def _read(self, read: Read) -> None:
         if read.question is CONFIRMATION:
             self.asked_us = self.monitor.kernel.now

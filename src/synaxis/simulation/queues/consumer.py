@@ -6,7 +6,6 @@ a key at a time, and what it gives back takes along what follows.
 """
 
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,7 +26,6 @@ from synaxis.queues.commands import (
     Joined,
     Leave,
     Nack,
-    Part,
     Reject,
     Release,
     Settled,
@@ -36,7 +34,8 @@ from synaxis.queues.commands import (
 from synaxis.simulation.client import LEASE_MARGIN
 from synaxis.simulation.kernel import MICROSECONDS_PER_MILLISECOND
 from synaxis.simulation.queues.client import MemberStream, QueueClient
-from synaxis.simulation.queues.messages import POISON, Place, Text, parts_of, text_of
+from synaxis.simulation.queues.holdings import Held, Holdings
+from synaxis.simulation.queues.messages import POISON, Place, text_of
 from synaxis.simulation.queues.plan import ConsumerRole, Plan
 from synaxis.simulation.queues.records import unpack
 from synaxis.simulation.queues.streams import Delivered
@@ -58,20 +57,6 @@ FATES = (("ack", 84), ("nack", 6), ("release", 3), ("reject", 2), ("extend", 4),
 POISONED_FATES = (("nack", 50), ("die", 15), ("sleep", 15), ("forget", 20))
 
 
-@dataclass(slots=True)
-class Held:
-    """A message in hand."""
-
-    failures: int
-    text: Text
-    done_at_us: int = 0
-    """When the work on it is done; 0: nobody has begun."""
-    fate: str = ""
-    """What was decided, and is not confirmed yet."""
-    begun: bool = True
-    """Whether the leader knows all that it must know before we work on it."""
-
-
 class Consumer:
     """One member after the other, each for the length of a session."""
 
@@ -86,7 +71,7 @@ class Consumer:
     def _begin(self, member: int = 0) -> None:
         self._member = member
         self._visibility_ms = 0
-        self._held: dict[Place, Held] = {}
+        self._held = Holdings(self._role.mode)
         self._stream: MemberStream | None = None
         self._probed = False
         self._attach_at = 0
@@ -204,7 +189,7 @@ class Consumer:
         stream = self._stream = self._client.open_stream()
         self._probed = False
         self._credit = max(0, role.window - len(self._held))
-        holding = parts_of({place: held.failures for place, held in self._held.items()})
+        holding = self._held.parts(self._held)
         if holding:
             self._client.coverage.hit("queue.attached_with_holdings")
         self._asks.clear()
@@ -243,7 +228,7 @@ class Consumer:
         elif isinstance(body, Assignment):
             self._yielding = set(body.yielding)
         elif isinstance(body, Extended):
-            self._drop(body.stale)
+            self._grant(self._held.lose(body.stale))
             for place in self._asks.popleft():
                 if place in self._held:
                     self._held[place].begun = True
@@ -255,21 +240,13 @@ class Consumer:
                 self._client.coverage.hit(f"queue.stream_{body.code}")
                 self._fenced = True
 
-    def _drop(self, parts: tuple[Part, ...]) -> None:
-        for part in parts:
-            for offset in range(part.first, part.last + 1):
-                held = self._held.get(Place(part.partition, offset))
-                if held is not None and held.failures == part.failures and not held.fate:
-                    del self._held[Place(part.partition, offset)]
-                    self._grant(1)
-
     # --- the work -------------------------------------------------------------------------------
 
     def _work(self, task: Task) -> Script:
         now = self._client.kernel.now
         self._announce()
         decided: dict[str, list[Place]] = {}
-        for place in self._at_hand():
+        for place in self._held.at_hand(self._yielding):
             held = self._held[place]
             if not held.begun:
                 continue
@@ -286,34 +263,13 @@ class Consumer:
     def _announce(self) -> None:
         """Say what we would work on next of what failed before."""
         asked = {place for places in self._asks for place in places}
-        fresh = [each for each in self._at_hand() if not self._held[each].begun]
+        fresh = [each for each in self._held.at_hand(self._yielding) if not self._held[each].begun]
         fresh = [each for each in fresh if each not in asked]
         if fresh:
             self._client.coverage.hit("queue.begun")
             role = self._role
-            parts = self._parts(fresh)
+            parts = self._held.parts(fresh)
             self._ask(Begin(role.topic, role.group, self._member, parts), *fresh)
-
-    def _at_hand(self) -> list[Place]:
-        """Return what may be worked on: in the ordered modes the first message of each key."""
-        if self._role.mode is GroupMode.SHARED:
-            return [place for place, held in self._held.items() if not held.fate]
-        first: dict[Any, Place] = {}
-        for place in sorted(self._held):
-            first.setdefault(self._order_of(place), place)
-        return [
-            place
-            for place in first.values()
-            if not self._held[place].fate
-            and (place.partition not in self._yielding or self._held[place].done_at_us)
-        ]
-
-    def _order_of(self, place: Place) -> Any:  # noqa: ANN401  what must stay in order with what
-        if self._role.mode is GroupMode.EXCLUSIVE:
-            return place.partition
-        return (
-            (place.partition, self._held[place].text.key) if self._held[place].text.key else place
-        )
 
     def _fate_of(self, held: Held) -> str:
         if self._plan.stopping:
@@ -323,55 +279,43 @@ class Consumer:
         (name,) = self._random.choices(names, weights)
         return str(name)
 
-    def _followers(self, places: list[Place]) -> list[Place]:
-        """Return what is held behind these and must not overtake them."""
-        if self._role.mode is GroupMode.SHARED:
-            return []
-        heads = {self._order_of(place): place for place in places}
-        return [
-            place
-            for place, held in self._held.items()
-            if not held.fate and heads.get(self._order_of(place), place) < place
-        ]
-
     def _settle(self, task: Task, fate: str, places: list[Place], command: msgspec.Struct) -> None:
         settled = {place: self._held[place] for place in places}
         for held in settled.values():
             held.fate = fate
         self._under_way.append((task.submit(command), settled))
 
-    def _parts(self, places: list[Place]) -> tuple[Part, ...]:
-        return parts_of({place: self._held[place].failures for place in places})
-
     def _ack(self, task: Task, places: list[Place]) -> Script:
         role = self._role
-        command = Ack(role.topic, role.group, self._member, self._parts(places))
+        command = Ack(role.topic, role.group, self._member, self._held.parts(places))
         self._settle(task, "ack", places, command)
         yield 1
 
     def _nack(self, task: Task, places: list[Place]) -> Script:
         role = self._role
         delay_ms = self._random.choice((ABSENT, ABSENT, 0, 300))
-        parts = self._parts(places)
+        parts = self._held.parts(places)
         command = Nack(role.topic, role.group, self._member, parts, delay_ms, "simulated")
         self._settle(task, "nack", places, command)
         yield 1
 
     def _reject(self, task: Task, places: list[Place]) -> Script:
         role = self._role
-        command = Reject(role.topic, role.group, self._member, self._parts(places), "simulated")
+        command = Reject(
+            role.topic, role.group, self._member, self._held.parts(places), "simulated"
+        )
         self._settle(task, "reject", places, command)
         yield 1
 
     def _release(self, task: Task, places: list[Place]) -> Script:
         del task
-        self._give_back(places + self._followers(places))
+        self._give_back(places + self._held.followers(places))
         yield 1
 
     def _give_back(self, places: list[Place]) -> None:
         if places:
             role = self._role
-            parts = self._parts(places)
+            parts = self._held.parts(places)
             for place in places:
                 del self._held[place]
             self._say(Release(role.topic, role.group, self._member, parts))
@@ -380,7 +324,7 @@ class Consumer:
     def _extend(self, task: Task, places: list[Place]) -> Script:
         role = self._role
         del task
-        parts = self._parts(places)
+        parts = self._held.parts(places)
         self._ask(Extend(role.topic, role.group, self._member, parts, 1_000))
         for place in places:
             self._held[place].done_at_us = 0
@@ -421,7 +365,7 @@ class Consumer:
                 self._fenced = True
             # What was delivered again before the answer came is another delivery.
             ours = [place for place, held in settled.items() if self._held.get(place) is held]
-            followers = self._followers(ours) if isinstance(command, Nack) else []
+            followers = self._held.followers(ours) if isinstance(command, Nack) else []
             for place in ours:
                 del self._held[place]
             self._give_back(followers)
@@ -441,12 +385,7 @@ class Consumer:
         role = self._role
         ready = []
         for partition in sorted(self._yielding):
-            waiting = [
-                place
-                for place, held in self._held.items()
-                if place.partition == partition and not held.fate and not held.done_at_us
-            ]
-            self._give_back(waiting)
+            self._give_back(self._held.idle_in(partition))
             if not any(place.partition == partition for place in self._held):
                 ready.append(partition)
         if ready:

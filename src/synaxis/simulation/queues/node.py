@@ -6,7 +6,6 @@ streams. All on the node's one disk.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
@@ -21,33 +20,25 @@ from synaxis.effects import (
     StoreCopy,
     StoreDrop,
     StoreOperation,
-    refusal,
 )
-from synaxis.errors import ClusterError, StorageError, SynaxisError
+from synaxis.errors import ClusterError, StorageError
 from synaxis.ids import GroupId, Instant, NodeId, Sequence, SessionId, Term
 from synaxis.ports import LogStatus, RecoveredGroup
-from synaxis.queues.commands import (
-    Attach,
-    ConfigureTopic,
-    Delivery,
-    Extend,
-    RecordBatch,
-    Records,
-    Slice,
-)
+from synaxis.queues.commands import ConfigureTopic
 from synaxis.queues.questions import Page
-from synaxis.queues.units import cut, open_unit
 from synaxis.simulation.disk import PowerLost, SimulatedDirectory
+from synaxis.simulation.invariants import InvariantViolation
 from synaxis.simulation.kernel import MICROSECONDS_PER_MILLISECOND
 from synaxis.simulation.observed import ObservedReplica
 from synaxis.simulation.pending import Told
 from synaxis.simulation.process import CLUSTER_ID, SimulatedNode, Surroundings
 from synaxis.simulation.queues.gathering import Gatherer
-from synaxis.simulation.queues.ledger import Began, Census, Deed, Delivering, Ledger
+from synaxis.simulation.queues.inspection import Inspection
+from synaxis.simulation.queues.ledger import Began, Deed, Delivering, Ledger
 from synaxis.simulation.queues.observed import ObservedDispatcher, ObservedQueues
-from synaxis.simulation.queues.records import records_of
 from synaxis.simulation.queues.setup import WALL_CLOCK_MS, QueueSetup
-from synaxis.simulation.queues.streams import Delivered, Hangup, NodeStream, PageRead, Push, Say
+from synaxis.simulation.queues.streams import Hangup, NodeStream, PageRead, Say
+from synaxis.simulation.queues.switchboard import Switchboard, ranges_of, records_in
 from synaxis.storage.message_store import InlineExecutor, MessageStore
 from synaxis.storage.write_ahead_log import WriteAheadLog
 from synaxis.wire.peer import SegmentAsk, SegmentPart
@@ -57,10 +48,8 @@ __all__ = ["QueueNode"]
 _NODE_ITSELF = SessionId(0)
 _KEEPER = "keeper"
 """Handle of what the node proposes in its own name."""
-Slices = tuple[Slice, ...]
 CARRY_US = 200_000
 """Between two looks at whether the shard knows all topics."""
-SLOW_READ_US = 20_000
 
 
 class QueueNode(SimulatedNode):
@@ -82,7 +71,6 @@ class QueueNode(SimulatedNode):
         self.ledger = ledger
         skew = setup.wall_skew_ms
         self.wall_skew_ms = self.random.randrange(-skew, skew + 1)
-        self._streams: dict[tuple[str, int], NodeStream] = {}
 
     # --- life ------------------------------------------------------------------------------
 
@@ -110,7 +98,7 @@ class QueueNode(SimulatedNode):
         )
         replica.attended_by(self.dispatcher)
         self._gatherer = Gatherer(self, self.around.coverage, self.setup.part_bytes)
-        self._streams = {}
+        self._switchboard = Switchboard(self)
         self._configuring: set[tuple[str, int]] = set()
         self._carry_at = 0
         self._census_due = False
@@ -151,36 +139,15 @@ class QueueNode(SimulatedNode):
 
     def _take(self, replica: ObservedReplica, sender: str, message: msgspec.Struct) -> None:
         if isinstance(message, Say):
-            self._hear(replica, sender, message)
+            self._switchboard.hear(replica, sender, message)
         elif isinstance(message, Hangup):
-            stream = self._streams.pop((sender, message.stream), None)
-            if stream is not None:
-                replica.disconnected(stream)
+            self._switchboard.hang_up(replica, sender, message.stream)
         elif isinstance(message, SegmentPart):
             self._guard(self._gatherer.received, message)
         elif isinstance(message, SegmentAsk):
             self._guard(self._serve_segment, replica, NodeId(sender), message)
         else:
             super()._take(replica, sender, message)
-
-    def _hear(self, replica: ObservedReplica, client: str, say: Say) -> None:
-        key = (client, say.stream)
-        stream = self._streams.get(key)
-        if stream is None and say.serial == 0 and isinstance(say.message, Attach):
-            stream = self._streams[key] = NodeStream(client, say.stream, say.message)
-        if stream is None or stream.heard != say.serial:
-            if stream is not None:
-                del self._streams[key]
-                replica.disconnected(stream)
-            self.around.network.flow(self.id, client, Hangup(say.stream))
-            return
-        stream.heard += 1
-        try:
-            replica.demand(say.session, say.message, stream, self.clock.now())
-        except SynaxisError as error:
-            # What else is refused will be settled by the end of the stream.
-            if isinstance(say.message, Attach | Extend):
-                self._push(stream, refusal(error))
 
     def _serve_segment(self, replica: ObservedReplica, sender: NodeId, ask: SegmentAsk) -> None:
         where = (ask.segment, ask.position, ask.length)
@@ -192,7 +159,15 @@ class QueueNode(SimulatedNode):
             self.around.coverage.hit("queue.segment_gone")
             replica.snapshot_soon()
 
-    # --- gathering.GatheringNode ---------------------------------------------------------------
+    # --- for its gatherer and its switchboard ------------------------------------------------
+
+    def now(self) -> Instant:
+        """Return the node's time."""
+        return self.clock.now()
+
+    def draw(self) -> float:
+        """Return a random number from 0 to 1."""
+        return self.random.random()
 
     def status(self) -> LogStatus:
         """Return the status of the log."""
@@ -249,7 +224,7 @@ class QueueNode(SimulatedNode):
     def _answer(self, reply: Reply) -> None:
         handle, body = reply.handle, reply.body
         if isinstance(handle, NodeStream):
-            self._tell(handle, body)
+            self._switchboard.tell(handle, body)
         elif handle == _KEEPER:
             self._configuring.clear()
         elif isinstance(body, Page):
@@ -275,75 +250,13 @@ class QueueNode(SimulatedNode):
                 self._configuring.add(news)
                 self._mark()
 
-    # --- what members are told ---------------------------------------------------------------
-
-    def _tell(self, stream: NodeStream, body: msgspec.Struct) -> None:
-        if self._streams.get((stream.client, stream.number)) is stream:
-            stream.waiting.append(body)
-            if len(stream.waiting) == 1:
-                self._tell_on(stream)
-
-    def _tell_on(self, stream: NodeStream) -> None:
-        while stream.waiting:
-            body = stream.waiting[0]
-            if isinstance(body, Delivery):
-                units = self.store.read(self.group, _ranges(body.slices))
-                if units is None:
-                    delay = int(self.random.random() * SLOW_READ_US)
-                    self.later(delay, partial(self._tell_late, stream, body))
-                    return
-                body = Delivered(_records(body.slices, units))
-            stream.waiting.pop(0)
-            self._push(stream, body)
-
-    def _tell_late(self, stream: NodeStream, body: Delivery) -> None:
-        """Go on when the bytes have been read from the disk, as ``api.payloads`` does."""
-        self.around.coverage.hit("queue.read_from_disk")
-        records: tuple[Records, ...] = ()
-        for each in body.slices:
-            units = self.store.read_blocking(self.group, _ranges((each,)))
-            if units is None:
-                self.around.coverage.hit("queue.read_too_late")
-            else:
-                records += _records((each,), units)
-        stream.waiting.pop(0)
-        if records:
-            self._push(stream, Delivered(records))
-        self._tell_on(stream)
-
-    def _push(self, stream: NodeStream, body: msgspec.Struct) -> None:
-        push = Push(stream.number, stream.said, body)
-        stream.said += 1
-        if self.kernel.verbose:
-            self.kernel.note(self.id, "->", stream.client, push)
-        self.around.network.flow(self.id, stream.client, push)
-
     def _answer_page(self, reply: Reply, page: Page) -> None:
-        units = self.store.read_blocking(self.group, _ranges(page.slices)) or []
-        read = PageRead(_records(page.slices, units), page.dead, page.next_offset)
+        units = self.store.read_blocking(self.group, ranges_of(page.slices)) or []
+        read = PageRead(records_in(page.slices, units), page.dead, page.next_offset)
         client, number = reply.handle
         position = self.queues.calls.answers.get(id(page), -1)
         told = Told(number, reply.index, reply.rank, read, position)
         self.around.network.send(self.id, client, told)
-
-    def is_current(self) -> bool:
-        """Return whether everything in the log is applied here."""
-        replica = self.replica
-        return replica is not None and replica.applied_index == replica.status().last_index
-
-    def backlog(self) -> int:
-        """Return how many messages the group has before it that is most behind."""
-        return max(
-            (
-                sum(
-                    progress.done.count_missing(topic.partitions[number].next_offset)
-                    for number, progress in group.progress.items()
-                )
-                for topic in self.queues.shard.topics.values()
-                for group in topic.groups.values()
-            ),
-            default=0,
-        )
 
     # --- what the judge needs to know -----------------------------------------------------------
 
@@ -370,55 +283,16 @@ class QueueNode(SimulatedNode):
         Raises:
             InvariantViolation: it cannot, or it is not what was published.
         """
-        units, monitor = [], self.around.monitor
-        for name, topic in self.queues.shard.topics.items():
-            for number, partition in topic.partitions.items():
-                index = partition.index
-                for at in index.rows:
-                    if not index.is_alive(at):
-                        continue
-                    batch = index.row(at)
-                    where = [(batch.segment, batch.position, batch.length)]
-                    found = self.store.read_blocking(self.group, where)
-                    if found is None:
-                        monitor.fail("Q1", f"{self.id} cannot read {name}/{number} {batch}")
-                    else:
-                        self._compare(name, number, batch.first, found[0])
-                    units.append((name, number, batch.first, batch.last))
-        census = Census(tuple(units))
+        try:
+            census = self._inspection().census()
+        except InvariantViolation as violation:
+            message = str(violation).removeprefix(f"{violation.invariant}: ")
+            raise InvariantViolation(violation.invariant, f"{self.id} {message}") from violation
         self.ledger.add(self.queues.calls.position, self._served_term, self.id, census)
 
     def segments(self) -> list[bytes]:
-        """Return the bytes of the live segments, as far as the state refers to them."""
-        attached = [(each.segment, 0, each.length) for each in self.queues.attachments()]
-        found = self.store.read_blocking(self.group, attached)
-        assert found is not None
-        return found
+        """Return the bytes of the live segments."""
+        return self._inspection().segments()
 
-    def _compare(self, topic: str, partition: int, first: int, unit: bytes) -> None:
-        monitor = self.around.monitor
-        try:
-            sizes, body = open_unit(unit)
-        except StorageError as error:
-            monitor.fail("Q1", f"{self.id} reads of {topic}/{partition} at {first}: {error}")
-            return
-        for number, record in enumerate(records_of(RecordBatch(sizes, body))):
-            published = self.ledger.records.get((topic, partition, first + number))
-            if record != published:
-                monitor.fail(
-                    "Q1",
-                    f"{self.id} has {record!r} as message {first + number} of {topic}/{partition}, "
-                    f"published was {published!r}",
-                )
-
-
-def _records(slices: Slices, units: list[bytes]) -> tuple[Records, ...]:
-    records = []
-    for each, unit in zip(slices, units, strict=True):
-        sizes, body = cut(*open_unit(unit), each.skip, each.count)
-        records.append(Records(each.partition, each.first, sizes, body, each.at, each.failures))
-    return tuple(records)
-
-
-def _ranges(slices: Slices) -> list[tuple[int, int, int]]:
-    return [(each.segment, each.position, each.length) for each in slices]
+    def _inspection(self) -> Inspection:
+        return Inspection(self.queues.shard, self.store, self.group, self.ledger)

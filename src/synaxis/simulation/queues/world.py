@@ -12,6 +12,7 @@ from synaxis.simulation.history import HistoryViolation
 from synaxis.simulation.invariants import InvariantViolation
 from synaxis.simulation.kernel import Kernel
 from synaxis.simulation.process import SimulatedNode
+from synaxis.simulation.queues.inspection import backlog_of
 from synaxis.simulation.queues.judge import replay
 from synaxis.simulation.queues.ledger import Ledger
 from synaxis.simulation.queues.model import QueueModel
@@ -53,8 +54,9 @@ class QueueWorld:
         """Look how far the groups are, for those who wait for it."""
         plan = self.plan
         leader = self.cluster.leader()
-        if isinstance(leader, QueueNode) and leader.is_current():
-            plan.backlog = leader.backlog()
+        replica = leader.replica if leader is not None else None
+        if isinstance(leader, QueueNode) and replica is not None and replica.is_current:
+            plan.backlog = backlog_of(leader.queues.shard)
             plan.drained = plan.stopping and plan.backlog == 0 and self._is_quiet()
         if not plan.drained:
             self.cluster.kernel.after(WATCH_US, self._watch)
