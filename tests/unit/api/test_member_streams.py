@@ -2,7 +2,7 @@
 
 from array import array
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import pytest
@@ -13,7 +13,6 @@ from synaxis.api.payloads import Payloads
 from synaxis.effects import Refused, Reply
 from synaxis.errors import ConsumerFenced, NotLeader, Overloaded, SynaxisError
 from synaxis.ids import GroupId, LogIndex, LogTime, SessionId
-from synaxis.nodes.base_node import BaseNode
 from synaxis.queues.commands import (
     Assignment,
     Attach,
@@ -34,6 +33,9 @@ from synaxis.wire.client import (
     RecordPage,
     ServerMessage,
 )
+
+if TYPE_CHECKING:
+    from synaxis.nodes.base_node import BaseNode
 
 GROUP = GroupId("queues/0")
 SESSION = SessionId(7)

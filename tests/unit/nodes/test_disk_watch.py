@@ -1,12 +1,11 @@
 """While the disk is nearly full nothing is published, and everything else goes on."""
 
 from types import SimpleNamespace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
 from synaxis.cluster.machine import ClusterMachine
-from synaxis.consensus.replica import Replica
 from synaxis.errors import Overloaded
 from synaxis.ids import NodeId
 from synaxis.nodes.disk_watch import DiskWatch
@@ -14,6 +13,9 @@ from synaxis.queues.commands import Ack, Part, Publish, RecordBatch
 from synaxis.queues.limits import QueueLimits
 from synaxis.queues.machine import QueueMachine
 from synaxis.topics import TopicLimits
+
+if TYPE_CHECKING:
+    from synaxis.consensus.replica import Replica
 
 PUBLISH = Publish("t", 0, 1, 1, RecordBatch(b"\x01\x00\x00\x00", b"m"))
 ACK = Ack("t", "g", 1, (Part(0, 0, 0),))

@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from types import SimpleNamespace
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
 from synaxis.cluster.machine import ClusterMachine
-from synaxis.consensus.replica import Replica
 from synaxis.effects import Reply
 from synaxis.errors import Overloaded
 from synaxis.ids import GroupId, LogIndex, LogTime, Sequence, SessionId
@@ -17,6 +16,9 @@ from synaxis.queues.limits import QueueLimits
 from synaxis.queues.machine import QueueMachine
 from synaxis.queues.placement import shard_of
 from synaxis.topics import TopicConfig, TopicLimits
+
+if TYPE_CHECKING:
+    from synaxis.consensus.replica import Replica
 
 PLAIN = TopicConfig(partitions=2)
 

@@ -116,16 +116,18 @@ def test_nobody_gets_more_of_a_key_while_the_end_of_a_lease_is_proposed(
 ) -> None:
     first = service.member(KEYED, credit=1)
     service.publish(keys=["a", "a"])
-    second = service.member(KEYED)
     service.calm = True
-    service.advance(6_000, heard=[second])
+    service.advance(6_000)
+    first.credit(5)  # it is heard again, and owns the key
+    service.publish(keys=["a"])
     service.dispatcher.confirmed(service.now)
-    service.dispatcher.check_invariants()
-    assert service.dispatcher.load("t", "g") == (1, 0)
+    service.pump()
+    assert first.take_new() == [0]
     service.calm = False
     service.pump()
-    service.advance(1_500, heard=[second])
-    assert (first.offsets, second.offsets) == ([0], [0, 1])
+    service.advance(1_500, heard=[first])
+    assert first.offsets == [0, 1, 2]
+    assert first.held == {(0, 0): 1, (0, 1): 0, (0, 2): 0}
 
 
 def test_an_acknowledgement_that_was_overtaken_is_stale(service: QueueService) -> None:
@@ -188,6 +190,17 @@ def test_a_partition_belongs_to_one_member_alone(service: QueueService) -> None:
     owner, other = (first, second) if first.offsets else (second, first)
     assert other.offsets == []
     assert owner.assignments[-1].partitions == (0,)
+
+
+def test_nobody_but_the_owner_gets_anything_though_the_owner_takes_nothing(
+    service: QueueService,
+) -> None:
+    owner = service.member(EXCLUSIVE, credit=0)
+    other = service.member(EXCLUSIVE)
+    service.publish_many(2)
+    assert other.offsets == []
+    owner.attach()
+    assert owner.offsets == [0, 1]
 
 
 def test_the_whole_partition_waits_for_a_message_that_failed(service: QueueService) -> None:
