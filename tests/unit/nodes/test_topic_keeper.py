@@ -15,7 +15,7 @@ from synaxis.queues.commands import ConfigureTopic, RemoveTopic
 from synaxis.queues.limits import QueueLimits
 from synaxis.queues.machine import QueueMachine
 from synaxis.queues.placement import shard_of
-from synaxis.topics import TopicConfig, TopicLimits
+from synaxis.topics import TopicConfig, TopicLimits, TopicRecord
 
 if TYPE_CHECKING:
     from synaxis.consensus.replica import Replica
@@ -163,3 +163,13 @@ def test_a_topic_that_was_created_again_is_told() -> None:
     node.apply()
     known = node.shards[GroupId("queues/0")].shard.topics["jobs"]
     assert known.record == again
+
+
+def test_a_node_that_is_behind_removes_no_newer_topic() -> None:
+    node = Node(leads=(0,))
+    group = GroupId("queues/0")
+    node.proposed = [(group, ConfigureTopic(TopicRecord("jobs", 2, 1, PLAIN)))]
+    node.apply()
+    node.topics.create("jobs", PLAIN)
+    node.topics.delete("jobs")
+    assert node.step() == []

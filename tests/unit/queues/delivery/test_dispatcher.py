@@ -279,3 +279,16 @@ def test_a_new_leader_insists_on_yielding_too(pair: QueueService) -> None:
     assert first.assignments[-1] == Assignment((0, 1), (given,))
     pair.advance(1, heard=[first, second])
     assert second.assignments[-1] == Assignment((given,), ())
+
+
+def test_a_partition_taken_from_an_owner_that_never_spoke_is_delivered(pair: QueueService) -> None:
+    first = pair.member(EXCLUSIVE)
+    second = pair.member(EXCLUSIVE)
+    (given,) = first.assignments[-1].yielding
+    pair.fail_over()
+    second.attach()
+    pair.publish_many(1, partition=given)
+    pair.advance(2_999, heard=[first, second])
+    assert second.got == []
+    pair.advance(1, heard=[first, second])
+    assert second.held == {(given, 0): 0}
