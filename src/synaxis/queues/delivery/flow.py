@@ -17,7 +17,6 @@ from synaxis.queues.delivery.ordered_lane import OrderedLane
 from synaxis.queues.delivery.shared_lane import SharedLane
 from synaxis.queues.group import Group
 from synaxis.queues.limits import DeliveryLimits
-from synaxis.queues.offsets import OffsetSet
 from synaxis.queues.slices import slices_within
 from synaxis.queues.topic import Topic
 
@@ -96,12 +95,8 @@ class Flow:
             said.setdefault(part.partition, []).append(part)
         for partition, lane in self.lanes.items():
             parts = said.get(partition, [])
-            kept = OffsetSet()
-            for part in parts:
-                kept.add(part.first, part.last)
             # What it does not hold was delivered to a connection that is gone.
-            lost = [offset for offset, _ in lane.held_by(consumer) if offset not in kept]
-            lane.release(lost, consumer, now)
+            lane.release(lane.unclaimed(consumer, parts), consumer, now)
             if self._may_hold(partition, number):
                 for part in parts:
                     lane.hold(part, lease)

@@ -14,6 +14,7 @@ from operator import itemgetter
 from synaxis.ids import LogTime
 from synaxis.queues.commands import Part
 from synaxis.queues.delivery.consumer import Consumer, Lease
+from synaxis.queues.offsets import OffsetSet
 from synaxis.queues.partition import Partition
 from synaxis.queues.progress import Progress
 
@@ -200,6 +201,21 @@ class Lane(ABC):
         ]
         held.sort(key=itemgetter(0))
         return held
+
+    def unclaimed(self, consumer: Consumer, parts: Iterable[Part]) -> list[int]:
+        """Return what a consumer holds here as far as is known, and does not say it holds.
+
+        What it says of a delivery that was overtaken says nothing of the present one.
+        """
+        claimed: dict[int, OffsetSet] = {}
+        for part in parts:
+            claimed.setdefault(part.failures, OffsetSet()).add(part.first, part.last)
+        progress = self.progress
+        return [
+            offset
+            for offset, _ in self.held_by(consumer)
+            if offset not in claimed.get(progress.failed(offset), ())
+        ]
 
     def ready_at(self, offset: int) -> LogTime:
         """Return when a message may be delivered; 0: at once."""
