@@ -1,215 +1,384 @@
-"""Messages are finished, come again, or die: once for each delivery, whoever says what when."""
+"""What becomes of messages that a group was given: finished, again, or dead."""
+
+from typing import Any
 
 import pytest
 
-from support.queue_service import EXCLUSIVE, KEYED, LEADER, SHARED, QueueService, parts_of
+from support.queue_service import (
+    EXCLUSIVE,
+    KEYED,
+    LEADER,
+    SHARED,
+    QueueService,
+    TestMember,
+    parts_of,
+)
 from synaxis.effects import Refused
-from synaxis.ids import SessionId
-from synaxis.queues.backoff import backoff_ms
 from synaxis.queues.commands import Ack, Expire, GroupMode, Nack, Part, Reject, Settled
 from synaxis.queues.limits import QueueLimits
-from synaxis.queues.progress import Progress
 
-ALL = (SHARED, KEYED, EXCLUSIVE)
-ORDERED = (KEYED, EXCLUSIVE)
+MODES = (SHARED, KEYED, EXCLUSIVE)
 
 
-def service(mode: GroupMode = SHARED, messages: int = 6, **config: object) -> QueueService:
-    """A group with member 1, which was given all there is."""
-    made = QueueService()
-    made.configure(**{"max_deliveries": 3, "backoff_first_ms": 100, **config})  # type: ignore[arg-type]
-    made.member(mode)
-    if messages:
-        made.publish_many(messages)
-    return made
+def stocked(messages: int = 5, **config: Any) -> QueueService:
+    """Return a shard alone, without a leader's half, that stores some messages."""
+    service = QueueService(leads=False)
+    service.configure(**config)
+    service.publish_many(messages)
+    return service
 
 
-def progress(made: QueueService) -> Progress:
-    return made.machine.shard.topics["t"].groups["g"].progress[0]
-
-
-def expire(made: QueueService, *parts: Part, reason: str = "lease_expired") -> Settled:
-    reply = made.do(Expire("t", "g", 1, parts, reason), LEADER)
-    assert isinstance(reply, Settled)
+def send(
+    kind: Any, member: TestMember, *offsets: int, failures: int = 0, more: tuple[Any, ...] = ()
+) -> Settled:
+    command = kind("t", "g", member.number, parts_of(0, offsets, failures), *more)
+    reply = member.service.do(command, member.session)
+    assert isinstance(reply, Settled), reply
     return reply
 
 
-@pytest.mark.parametrize("mode", ALL)
-def test_acks_in_any_order_do_not_pass_what_is_unfinished(mode: GroupMode) -> None:
-    made = service(mode)
-    assert made.members[0].ack(4, 2, 5) == Settled(3)
-    assert made.progress().floor == 0
-    assert made.unfinished() == [0, 1, 3]
-    assert made.members[0].ack(0, 1) == Settled(2)
-    assert made.progress().floor == 3
+def ack(member: TestMember, *offsets: int, failures: int = 0) -> Settled:
+    return send(Ack, member, *offsets, failures=failures)
 
 
-@pytest.mark.parametrize("mode", ALL)
-def test_an_ack_that_is_repeated_does_nothing(mode: GroupMode) -> None:
-    made = service(mode)
-    command = Ack("t", "g", 1, (Part(0, 0, 2),))
-    assert made.do(command) == Settled(3)
-    assert made.do(command) == Settled(0)
-    assert made.group().acked == made.machine.shard.tallies["t"].acked == 3
+def nack(member: TestMember, *offsets: int, failures: int = 0, delay: int = 0) -> Settled:
+    return send(Nack, member, *offsets, failures=failures, more=(delay, "no"))
 
 
-@pytest.mark.parametrize("mode", ALL)
-def test_an_ack_of_what_is_not_there_yet_finishes_nothing(mode: GroupMode) -> None:
-    made = service(mode, messages=2)
-    assert made.do(Ack("t", "g", 1, (Part(0, 1, 9, 0), Part(0, 7, 9, 1)))) == Settled(1)
-    made.publish_many(2)
-    assert made.unfinished() == [0, 2, 3]
+def reject(member: TestMember, *offsets: int, failures: int = 0) -> Settled:
+    return send(Reject, member, *offsets, failures=failures, more=("bad",))
 
 
-def test_a_shared_group_accepts_whoever_did_the_work() -> None:
-    made = service()
-    expire(made, Part(0, 0, 0))
-    assert made.do(Ack("t", "g", 77, (Part(0, 0, 0, 0),)), SessionId(9)) == Settled(1)
+def failed(service: QueueService, offset: int) -> int:
+    return service.machine.shard.topic("t").group("g").progress[0].failed(offset)
 
 
-@pytest.mark.parametrize("mode", ORDERED)
-def test_an_ordered_group_accepts_only_its_members(mode: GroupMode) -> None:
-    made = service(mode)
-    assert made.refused(Ack("t", "g", 77, (Part(0, 0, 0),))).code == "consumer_fenced"
+# --- acknowledging ----------------------------------------------------------------------------
 
 
-def test_an_exclusive_group_accepts_only_the_owner() -> None:
-    made = service(EXCLUSIVE)
-    part = Part(0, 0, 1)
-    other = made.member(EXCLUSIVE)
-    assert made.do(Ack("t", "g", other.number, (part,))) == Settled(0, (part,))
-    assert made.do(Nack("t", "g", other.number, (part,))) == Settled(0, (part,))
-    assert made.do(Ack("t", "g", 1, (part,))) == Settled(2)
+@pytest.mark.parametrize("mode", MODES)
+def test_an_acknowledged_message_is_finished(mode: GroupMode) -> None:
+    service = stocked()
+    member = service.member(mode, credit=0)
+    assert ack(member, 0, 1) == Settled(2)
+    assert service.unfinished() == [2, 3, 4]
 
 
-@pytest.mark.parametrize("mode", ORDERED)
-def test_an_ordered_group_refuses_what_another_delivery_has_overtaken(mode: GroupMode) -> None:
-    made = service(mode)
-    expire(made, Part(0, 1, 1))
-    old, new = Part(0, 1, 1, 0), Part(0, 1, 1, 1)
-    assert made.do(Ack("t", "g", 1, (old,))) == Settled(0, (old,))
-    assert made.do(Ack("t", "g", 1, (new,))) == Settled(1)
+@pytest.mark.parametrize("mode", MODES)
+def test_acknowledging_out_of_order_never_moves_the_floor_over_a_gap(mode: GroupMode) -> None:
+    service = stocked()
+    member = service.member(mode, credit=0)
+    for offset in (4, 2, 1):
+        ack(member, offset)
+        assert service.progress().floor == 0
+    ack(member, 0)
+    assert service.progress().floor == 3
+    assert service.unfinished() == [3]
 
 
-@pytest.mark.parametrize("mode", ORDERED)
-def test_an_ack_is_not_refused_for_its_neighbours(mode: GroupMode) -> None:
-    """Else the leader believes the rest of the part in flight, its member does not, and nobody
-    gets it for as long as the member lives."""
-    made = service(mode)
-    expire(made, Part(0, 2, 3))
-    reply = made.do(Ack("t", "g", 1, (Part(0, 0, 5, 0),)))
-    assert reply == Settled(4, (Part(0, 2, 3, 0),))
-    assert made.unfinished() == [2, 3]
+@pytest.mark.parametrize("mode", MODES)
+def test_acknowledging_twice_counts_once(mode: GroupMode) -> None:
+    service = stocked()
+    member = service.member(mode, credit=0)
+    ack(member, 0, 1)
+    assert ack(member, 0, 1, 2).done == 1
+    assert service.group().acked == 3
 
 
-def test_what_is_refused_is_told_in_ranges() -> None:
-    made = service()
-    parts = (*parts_of(0, range(3), 2), *parts_of(0, [3], 1), *parts_of(0, [5], 1))
-    assert made.do(Nack("t", "g", 1, parts)) == Settled(
-        0, (Part(0, 0, 2, 2), Part(0, 3, 3, 1), Part(0, 5, 5, 1))
-    )
+def test_a_range_counts_only_what_was_not_finished() -> None:
+    service = stocked()
+    member = service.member(credit=0)
+    ack(member, 1, 3)
+    command = Ack("t", "g", member.number, (Part(0, 0, 4),))
+    assert service.do(command, member.session) == Settled(3)
 
 
-@pytest.mark.parametrize("mode", ALL)
+def test_messages_that_do_not_exist_yet_cannot_be_acknowledged_in_advance() -> None:
+    service = stocked(2)
+    member = service.member(credit=0)
+    command = Ack("t", "g", member.number, (Part(0, 0, 50),))
+    assert service.do(command, member.session) == Settled(2)
+    service.publish_many(1)
+    assert service.unfinished() == [2]
+
+
+def test_what_one_group_acknowledges_is_unfinished_for_another() -> None:
+    service = stocked()
+    member = service.member(credit=0)
+    service.member(group="other", credit=0)
+    ack(member, 0, 1)
+    assert service.unfinished(group="other") == [0, 1, 2, 3, 4]
+
+
+def test_a_command_with_a_partition_that_is_not_here_does_nothing_at_all() -> None:
+    service = stocked()
+    member = service.member(credit=0)
+    for kind in (Ack, Nack, Reject):
+        command = kind("t", "g", member.number, (Part(0, 0, 0), Part(7, 0, 0)))
+        assert service.refused(command, member.session).code == "not_found"
+    assert service.unfinished() == [0, 1, 2, 3, 4]
+    assert failed(service, 0) == 0
+
+
+@pytest.mark.parametrize("kind", [Ack, Nack, Reject])
+def test_settling_in_a_group_that_nobody_joined_is_refused(kind: Any) -> None:
+    service = stocked()
+    assert service.refused(kind("t", "nobody", 1, parts_of(0, [0]))).code == "not_found"
+    assert service.refused(kind("nothing", "g", 1, parts_of(0, [0]))).code == "not_found"
+
+
+# --- fencing ----------------------------------------------------------------------------------
+
+
+def test_shared_accepts_a_late_acknowledgement_because_the_work_is_done() -> None:
+    service = stocked()
+    member = service.member(credit=0)
+    nack(member, 0)
+    assert ack(member, 0, failures=0) == Settled(1)
+    assert failed(service, 0) == 0
+
+
+def test_shared_accepts_an_acknowledgement_of_a_member_that_left() -> None:
+    service = stocked()
+    member = service.member(credit=0)
+    member.leave()
+    assert ack(member, 0) == Settled(1)
+
+
+def test_shared_counts_a_late_acknowledgement_of_a_dead_letter_for_nothing() -> None:
+    service = stocked()
+    member = service.member(credit=0)
+    reject(member, 0)
+    assert ack(member, 0) == Settled(0)
+    assert service.dead() == [0]
+
+
+@pytest.mark.parametrize("mode", [KEYED, EXCLUSIVE])
+def test_ordered_groups_refuse_an_acknowledgement_that_was_overtaken(mode: GroupMode) -> None:
+    service = stocked()
+    member = service.member(mode, credit=0)
+    nack(member, 0)
+    assert ack(member, 0, 1, failures=0) == Settled(1, (Part(0, 0, 0, 0),))
+    assert service.unfinished() == [0, 2, 3, 4]
+    assert ack(member, 0, failures=1) == Settled(1)
+
+
+@pytest.mark.parametrize("mode", [KEYED, EXCLUSIVE])
+def test_ordered_groups_refuse_a_number_of_failures_that_never_was(mode: GroupMode) -> None:
+    service = stocked()
+    member = service.member(mode, credit=0)
+    assert ack(member, 0, 1, failures=2) == Settled(0, (Part(0, 0, 1, 2),))
+
+
+@pytest.mark.parametrize("mode", [KEYED, EXCLUSIVE])
+def test_ordered_groups_fence_members_that_left(mode: GroupMode) -> None:
+    service = stocked()
+    member = service.member(mode, credit=0)
+    member.leave()
+    refused = service.refused(Ack("t", "g", member.number, parts_of(0, [0])), member.session)
+    assert refused.code == "consumer_fenced"
+    assert service.unfinished() == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("kind", [Nack, Reject])
+def test_every_mode_fences_failures_of_members_that_left(mode: GroupMode, kind: Any) -> None:
+    service = stocked()
+    member = service.member(mode, credit=0)
+    member.leave()
+    refused = service.refused(kind("t", "g", member.number, parts_of(0, [0])), member.session)
+    assert refused.code == "consumer_fenced"
+    assert (failed(service, 0), service.dead()) == (0, [])
+
+
+@pytest.mark.parametrize("send_one", [ack, nack, reject])
+def test_exclusive_refuses_whoever_does_not_own_the_partition(send_one: Any) -> None:
+    service = stocked()
+    service.member(EXCLUSIVE, credit=0)
+    second = service.member(EXCLUSIVE, credit=0)
+    assert send_one(second, 0, 1) == Settled(0, (Part(0, 0, 1, 0),))
+    assert service.unfinished() == [0, 1, 2, 3, 4]
+    assert failed(service, 0) == 0
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_a_failure_counts_once_for_each_delivery(mode: GroupMode) -> None:
-    made = service(mode)
-    assert made.members[0].nack(0, delay=500) == Settled(1)
-    stale = Part(0, 0, 0, 0)
-    assert made.do(Nack("t", "g", 1, (stale,))) == Settled(0, (stale,))
-    assert expire(made, stale) == Settled(0, (stale,))
-    assert made.do(Reject("t", "g", 1, (stale,))) == Settled(0, (stale,))
-    assert progress(made).failures[0].count == 1
+    service = stocked()
+    member = service.member(mode, credit=0)
+    assert nack(member, 0) == Settled(1)
+    assert nack(member, 0) == Settled(0, (Part(0, 0, 0, 0),))
+    assert reject(member, 0) == Settled(0, (Part(0, 0, 0, 0),))
+    assert failed(service, 0) == 1
+    assert service.dead() == []
 
 
-def test_a_nack_waits_for_as_long_as_it_says_and_else_for_the_back_off() -> None:
-    made = service()
-    made.members[0].nack(0, delay=500)
-    made.members[0].nack(1, delay=-1)
-    failures = progress(made).failures
-    config = made.machine.shard.topics["t"].record.config
-    assert failures[0].ready_at == made.now + 500
-    assert failures[1].ready_at == made.now + backoff_ms(config, 1, 1)
-    assert (failures[0].error, failures[0].first_at) == ("no", made.now)
+def test_what_is_finished_cannot_fail_any_more() -> None:
+    service = stocked()
+    member = service.member(credit=0)
+    ack(member, 0)
+    assert nack(member, 0) == Settled(0, (Part(0, 0, 0, 0),))
+    assert reject(member, 0, 1) == Settled(1, (Part(0, 0, 0, 0),))
+    assert service.dead() == [1]
 
 
-def test_a_lost_lease_waits_for_the_back_off_too() -> None:
-    made = service()
-    expire(made, Part(0, 0, 0))
-    config = made.machine.shard.topics["t"].record.config
-    assert progress(made).failures[0].ready_at == made.now + backoff_ms(config, 0, 1)
-    assert made.group().redelivered == 1
+def test_what_does_not_exist_yet_cannot_fail() -> None:
+    service = stocked(1)
+    member = service.member(credit=0)
+    assert nack(member, 0, 1, 2) == Settled(1, (Part(0, 1, 2, 0),))
+    service.publish_many(2)
+    assert failed(service, 1) == 0
 
 
-@pytest.mark.parametrize("mode", ALL)
-def test_the_last_failure_makes_a_dead_letter(mode: GroupMode) -> None:
-    made = service(mode, messages=1)
-    first = made.now
-    for _ in range(2):
-        made.members[0].nack(0)
-        made.advance(10, heard=made.members)
-    assert made.dead() == []
-    expire(made, Part(0, 0, 0, 2))
-    letter = progress(made).dead[0]
-    assert (letter.reason, letter.failures, letter.error) == ("max_deliveries", 3, "lease_expired")
-    assert (letter.first_failed_at, letter.dead_at) == (first, made.now)
-    assert made.unfinished() == []
-    assert made.group().dead_lettered == made.machine.shard.tallies["t"].dead_lettered == 1
-    assert made.group().redelivered == 2
+# --- failing ----------------------------------------------------------------------------------
+
+
+def test_a_message_becomes_a_dead_letter_with_the_last_of_max_deliveries() -> None:
+    service = stocked(2, max_deliveries=3)
+    member = service.member(credit=0)
+    for failures in range(2):
+        nack(member, 0, failures=failures)
+        assert service.dead() == []
+    nack(member, 0, failures=2)
+    assert service.dead() == [0]
+    assert service.unfinished() == [1]
+    letter = service.machine.shard.topic("t").group("g").progress[0].dead[0]
+    assert (letter.reason, letter.failures, letter.error) == ("max_deliveries", 3, "no")
+
+
+def test_with_one_delivery_the_first_failure_is_the_end() -> None:
+    service = stocked(1, max_deliveries=1)
+    nack(service.member(credit=0), 0)
+    assert service.dead() == [0]
 
 
 def test_a_rejected_message_is_dead_at_once() -> None:
-    made = service()
-    assert made.members[0].reject(3) == Settled(1)
-    letter = progress(made).dead[3]
+    service = stocked()
+    member = service.member(credit=0)
+    assert reject(member, 2) == Settled(1)
+    letter = service.machine.shard.topic("t").group("g").progress[0].dead[2]
     assert (letter.reason, letter.failures, letter.error) == ("rejected", 1, "bad")
 
 
-def test_a_dead_letter_keeps_its_bytes_and_nothing_else_does() -> None:
-    made = service(messages=0)
-    for _ in range(3):
-        made.publish_many(1)
-    made.members[0].reject(1)
-    made.members[0].ack(0, 2)
-    assert made.info().partitions[0].messages == 1
+def test_a_dead_letter_knows_when_it_failed_first_and_when_it_died() -> None:
+    service = stocked(1, max_deliveries=2)
+    member = service.member(credit=0)
+    began = service.now
+    nack(member, 0)
+    service.advance(700)
+    nack(member, 0, failures=1)
+    letter = service.machine.shard.topic("t").group("g").progress[0].dead[0]
+    assert (letter.first_failed_at, letter.dead_at) == (began, began + 700)
 
 
-def test_nacks_and_rejections_come_from_members_only() -> None:
-    made = service()
-    for kind in (Nack, Reject):
-        refused = made.do(kind("t", "g", 77, (Part(0, 0, 0),)))
-        assert isinstance(refused, Refused)
-        assert refused.code == "consumer_fenced"
+def test_failures_are_counted_for_people() -> None:
+    service = stocked(3, max_deliveries=2)
+    member = service.member(credit=0)
+    nack(member, 0, 1)
+    nack(member, 0, failures=1)
+    reject(member, 2)
+    group, tally = service.group(), service.machine.shard.tallies["t"]
+    assert (group.redelivered, group.dead_lettered, group.acked) == (2, 2, 0)
+    assert (tally.redelivered, tally.dead_lettered, tally.acked) == (2, 2, 0)
 
 
-def test_nothing_of_a_command_is_done_when_a_part_of_it_is_wrong() -> None:
-    made = service()
-    parts = (Part(0, 0, 0), Part(1, 0, 0))
-    for command in (Ack("t", "g", 1, parts), Nack("t", "g", 1, parts)):
-        assert made.refused(command).code == "not_found"
-    assert made.refused(Expire("t", "g", 1, parts, "session_lost"), LEADER).code == "not_found"
-    assert made.unfinished() == list(range(6))
-    assert progress(made).failures == {}
+def test_a_delay_that_is_given_replaces_the_back_off() -> None:
+    service = stocked(2, backoff_first_ms=10_000)
+    member = service.member(credit=0)
+    nack(member, 0, delay=77)
+    send(Nack, member, 1)
+    failures = service.machine.shard.topic("t").group("g").progress[0].failures
+    assert failures[0].ready_at == service.now + 77
+    assert 8_000 <= failures[1].ready_at - service.now <= 12_000
 
 
-def test_beyond_the_limit_the_oldest_dead_letter_goes() -> None:
-    made = QueueService(QueueLimits(dead_letters_per_group_max=2))
-    made.configure(partitions=2)
-    member = made.member()
-    for partition in (1, 0, 1):
-        made.publish_many(1, partition=partition)
-        made.advance(1, heard=[member])
+def test_an_acknowledgement_ends_the_count_of_failures() -> None:
+    service = stocked()
+    member = service.member(credit=0)
+    nack(member, 0, 1)
+    ack(member, 0, failures=1)
+    progress = service.machine.shard.topic("t").group("g").progress[0]
+    assert list(progress.failures) == [1]
+
+
+def test_the_leader_lets_a_delivery_fail_on_its_own_word() -> None:
+    service = stocked(1, max_deliveries=2)
+    member = service.member(EXCLUSIVE, credit=0)
+    for failures in range(2):
+        parts = parts_of(0, [0], failures)
+        expire = Expire("t", "g", member.number, parts, "lease_expired")
+        assert service.do(expire, LEADER) == Settled(1)
+        assert service.do(expire, LEADER) == Settled(0, parts)
+    letter = service.machine.shard.topic("t").group("g").progress[0].dead[0]
+    assert (letter.reason, letter.error) == ("max_deliveries", "lease_expired")
+
+
+def test_the_leader_can_blame_a_member_that_is_gone() -> None:
+    service = stocked(1)
+    member = service.member(KEYED, credit=0)
+    service.end_session(member.session)
+    service.do(Expire("t", "g", member.number, parts_of(0, [0]), "session_lost"), LEADER)
+    assert failed(service, 0) == 1
+
+
+def test_beyond_the_limit_the_oldest_dead_letters_go_for_good() -> None:
+    service = QueueService(leads=False, limits=QueueLimits(dead_letters_per_group_max=2))
+    service.configure(partitions=2)
+    for partition in (0, 1):
+        for _ in range(2):
+            service.publish_many(1, partition=partition)
+    member = service.member(credit=0)
     for partition, offset in ((1, 0), (0, 0), (1, 1)):
         member.reject(offset, partition=partition)
-        made.advance(1, heard=[member])
-    assert (made.dead(0), made.dead(1)) == ([0], [1])
-    assert made.info().partitions[1].messages == 1
-    assert made.group().dead_lettered == 3
+        service.advance(1)
+    assert (service.dead(0), service.dead(1)) == ([0], [1])
+    assert [each.first for each in service.info().partitions] == [0, 1]
 
 
-def test_each_group_has_a_fate_of_its_own_for_a_message() -> None:
-    made = service(messages=1)
-    other = made.member(group="h")
-    made.members[0].ack(0)
-    other.reject(0)
-    assert (made.unfinished(), made.dead(), made.dead(group="h")) == ([], [], [0])
-    assert made.info().partitions[0].messages == 1
+def test_a_dead_letter_keeps_its_message_stored() -> None:
+    service = QueueService(leads=False)
+    service.configure()
+    for _ in range(3):
+        service.publish_many(1)
+    member = service.member(credit=0)
+    reject(member, 1)
+    ack(member, 0, 2)
+    (partition,) = service.info().partitions
+    assert (partition.first, partition.messages) == (1, 1)
+
+
+def test_neighbours_that_are_refused_are_named_together() -> None:
+    service = stocked()
+    member = service.member(credit=0)
+    ack(member, 0, 1, 3)
+    reply = nack(member, 0, 1, 2, 3)
+    assert reply == Settled(1, (Part(0, 0, 1, 0), Part(0, 3, 3, 0)))
+
+
+def test_a_refusal_says_whom_the_group_does_not_know() -> None:
+    service = stocked()
+    service.member(KEYED, credit=0)
+    reply = service.do(Ack("t", "g", 0xBAD, parts_of(0, [0])))
+    assert isinstance(reply, Refused)
+    assert "bad" in reply.message
+
+
+@pytest.mark.parametrize("mode", [KEYED, EXCLUSIVE])
+def test_an_acknowledgement_is_not_refused_for_its_neighbours(mode: GroupMode) -> None:
+    """Else the leader believes the rest of the range in flight, its member does not, and nobody
+    gets it for as long as the member lives."""
+    service = stocked(6)
+    member = service.member(mode, credit=0)
+    service.do(Expire("t", "g", member.number, (Part(0, 2, 3),), "lease_expired"), LEADER)
+    command = Ack("t", "g", member.number, (Part(0, 0, 5, 0),))
+    assert service.do(command, member.session) == Settled(4, (Part(0, 2, 3, 0),))
+    assert service.unfinished() == [2, 3]
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_an_acknowledgement_beyond_the_end_is_neither_done_nor_refused(mode: GroupMode) -> None:
+    service = stocked(2)
+    member = service.member(mode, credit=0)
+    command = Ack("t", "g", member.number, (Part(0, 1, 9, 0), Part(0, 7, 9, 1)))
+    assert service.do(command, member.session) == Settled(1)
+    service.publish_many(2)
+    assert service.unfinished() == [0, 2, 3]
