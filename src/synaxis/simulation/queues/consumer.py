@@ -48,6 +48,7 @@ __all__ = ["Consumer"]
 
 STEP_MAX = 40_000
 HURRY_MAX = 5_000
+HURRY_WINDOW = 50
 JOIN_PAUSE = 200_000
 SILENCE_US = 1_000_000
 """A stream that says nothing for so long is probed, and after as long again given up."""
@@ -131,6 +132,8 @@ class Consumer:
                 break
             self._listen()
             self._confirm()
+            if self._plan.stopping:
+                self._grant(HURRY_WINDOW)
             yield from self._work(task)
             self._yield_partitions(task)
             self._keep_attached()
@@ -188,7 +191,7 @@ class Consumer:
         role = self._role
         stream = self._stream = self._client.open_stream()
         self._probed = False
-        self._credit = max(0, role.window - len(self._held))
+        self._credit = max(0, self._window - len(self._held))
         holding = self._held.parts(self._held)
         if holding:
             self._client.coverage.hit("queue.attached_with_holdings")
@@ -372,8 +375,12 @@ class Consumer:
             self._grant(len(settled))
         self._under_way = going
 
+    @property
+    def _window(self) -> int:
+        return max(self._role.window, HURRY_WINDOW if self._plan.stopping else 0)
+
     def _grant(self, count: int) -> None:
-        more = min(count, self._role.window - len(self._held) - self._credit)
+        more = min(count, self._window - len(self._held) - self._credit)
         if more > 0:
             self._credit += more
             self._say(Credit(self._role.topic, self._role.group, self._member, more))
