@@ -556,9 +556,12 @@ class Queues(RuleBasedStateMachine):
         live = self.world.dispatcher._desk.live
         for name, group in self.model.groups.items():
             flow = self.world.flow(name)
+            owners = flow.group.owners
+            changing = {p for p, each in owners.items() if each.owner != each.target}
             for number, consumer in flow.consumers.items():
                 if flow.is_open(consumer, live):
-                    missed = [p for p in group.open() if self.deserves(group, p, number)]
+                    waiting = [place for place in group.open() if place[0] not in changing]
+                    missed = [p for p in waiting if self.deserves(group, p, number)]
                     assert not missed, f"{number:x} of {name} could have {missed}"
 
     def deserves(self, group: NaiveGroup, place: Place, member: int) -> bool:

@@ -273,11 +273,16 @@ class OrderedLane(Lane):
 
     def estimate(self) -> int:
         """See ``Lane``."""
-        if self.recovering:
+        if self.recovering or self._is_changing_hands():
             return 0
         ready = len(self._free) + sum(len(line) for line in self._owned.values())
         unseen = self.partition.next_offset - self._scan
         return ready + (unseen if self._loaded < self._loaded_max else 0)
+
+    def _is_changing_hands(self) -> bool:
+        """Return whether the owner has to yield: what it gives back must not come straight back."""
+        ownership = self._ownership
+        return ownership is not None and ownership.owner != ownership.target
 
     def blocked_keys(self) -> int:
         """See ``Lane``."""
@@ -285,7 +290,7 @@ class OrderedLane(Lane):
 
     def take(self, consumer: Consumer, limit: int, now: LogTime) -> Ranges:
         """See ``Lane``."""
-        if self.recovering:
+        if self.recovering or self._is_changing_hands():
             return []
         self._now = now
         if self._ownership is not None and self._ownership.owner != consumer.member.number:
