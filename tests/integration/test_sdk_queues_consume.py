@@ -576,3 +576,16 @@ async def test_there_is_no_thread_before_the_first_consumer() -> None:
             async with topic.consume("g"):
                 assert len(threads()) == 1
         assert len(threads()) == 0, "and none after the client"
+
+
+@pytest.mark.parametrize("mode", ["shared", "keyed", "exclusive"])
+async def test_a_released_message_makes_room_for_the_next_one(mode: ConsumeMode) -> None:
+    """Its place among those that are out leaked: with one at a time the consumer was deaf."""
+    async with FakeCluster() as fake, fake.client() as cluster:
+        topic = await filled(cluster, [b"one", b"two"], 1)
+        async with topic.consume("g", mode=mode, concurrency=1) as consumer, asyncio.timeout(5):
+            for _ in range(3):
+                message = await anext(consumer)
+                await message.release()
+            while consumer.unsettled:
+                await asyncio.sleep(0.01)

@@ -293,12 +293,12 @@ class Tenure:
         """Give a message back; see ``Message.release``."""
         if message.fate or self.error is not None:
             self._refuse(message)
+        message.fate = "released"
+        self._owner.decided(message)  # while it still counts as handed out
         if self._owner.ordered:
-            message.fate = "released"
             self._turn_back(message)
         else:
             self.give_back([message])
-        self._owner.decided(message)
 
     def _turn_back(self, message: Message) -> None:
         """Let a message go back with all that is behind it; until then its line stands still."""
