@@ -118,8 +118,16 @@ class Dispatcher:
             if part.partition not in flow.lanes:
                 raise InvalidArgument(f"partition {part.partition} is not in this shard")
         for part in parts:
-            offsets = range(part.first, part.last + 1)
-            flow.lanes[part.partition].release(offsets, consumer, self._desk.now)
+            lane = flow.lanes[part.partition]
+            lane.release(
+                [
+                    offset
+                    for offset in range(part.first, part.last + 1)
+                    if lane.lease_of(offset, consumer, part.failures) is not None
+                ],
+                consumer,
+                self._desk.now,
+            )
 
     def disconnected(self, handle: object) -> None:
         """Whoever attached with ``handle`` cannot be reached any more; it may come back."""

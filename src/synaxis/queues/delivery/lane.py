@@ -202,6 +202,16 @@ class Lane(ABC):
         held.sort(key=itemgetter(0))
         return held
 
+    def lease_of(self, offset: int, consumer: Consumer, failures: int) -> Lease | None:
+        """Return the lease by which a consumer has a message, if it speaks of this delivery.
+
+        It may have lost the message unawares, and have been given it again since.
+        """
+        lease = self.inflight.get(offset)
+        if lease is None or lease.consumer is not consumer or lease.ending:
+            return None
+        return lease if self.progress.failed(offset) == failures else None
+
     def unclaimed(self, consumer: Consumer, parts: Iterable[Part]) -> list[int]:
         """Return what a consumer holds here as far as is known, and does not say it holds.
 

@@ -61,7 +61,7 @@ class Leases:
         """Let leases end ``ms`` from now; returns what the consumer does not hold."""
         end = self._desk.live + ms
         stale = self._change(flow, consumer, parts, lambda lease: lease.until(end))
-        if consumer.held:
+        if parts and consumer.held:
             self.watch(flow, consumer, end)
         return stale
 
@@ -82,8 +82,8 @@ class Leases:
         for part in parts:
             lane = flow.lanes.get(part.partition)
             for offset in range(part.first, part.last + 1):
-                lease = lane.inflight.get(offset) if lane is not None else None
-                if lane is None or lease is None or lease.consumer is not consumer or lease.ending:
+                lease = lane.lease_of(offset, consumer, part.failures) if lane else None
+                if lane is None or lease is None:
                     stale.append(Part(part.partition, offset, offset, part.failures))
                     continue
                 if lease not in changed:
