@@ -18,8 +18,11 @@ from synaxis.queues.commands import (
     Attach,
     Credit,
     Delivery,
+    Detach,
     Extend,
     Extended,
+    Part,
+    Release,
     Slice,
 )
 from synaxis.queues.questions import Page
@@ -72,12 +75,15 @@ class Node:
 
 
 class Source:
-    """Stored bytes; nothing is left of them when ``unit`` is None."""
+    """Stored bytes: segment 1 is in memory, segment 2 on disk, others nowhere."""
 
-    def read(self, group: GroupId, ranges: Sequence[object]) -> list[bytes] | None:
-        return [UNIT for _ in ranges]
+    def read(self, group: GroupId, ranges: Sequence[tuple[int, int, int]]) -> list[bytes] | None:
+        return [UNIT for _ in ranges] if {segment for segment, _, _ in ranges} <= {1} else None
 
-    read_blocking = read
+    def read_blocking(
+        self, group: GroupId, ranges: Sequence[tuple[int, int, int]]
+    ) -> list[bytes] | None:
+        return [UNIT for _ in ranges] if {segment for segment, _, _ in ranges} <= {1, 2} else None
 
 
 class Client:
@@ -91,8 +97,9 @@ class Client:
     def fail(self, error: Exception) -> None:
         raise error
 
-    def attach(self, number: int = 1) -> None:
-        self.take(number, Attach("t", "g", 1, 10))
+    def attach(self, number: int = 1, member: int = 0) -> None:
+        """Attach a member, another one for each number unless said otherwise."""
+        self.take(number, Attach("t", "g", member or number, 10))
 
     def take(self, number: int, message: Any) -> None:
         self.streams.take(Member(number, GROUP, SESSION, message))
@@ -211,3 +218,46 @@ def test_a_page_of_a_browse_is_answered_with_its_messages(client: Client) -> Non
     assert isinstance(answer.body, RecordPage)
     assert (answer.index, answer.rank, answer.body.next_offset) == (9, 2, 12)
     assert [each.body for each in answer.body.records] == [b"ab"]
+
+
+def test_attaching_again_takes_the_place_of_the_former_stream(client: Client) -> None:
+    """Else a member that comes again and again uses up the streams of its connection."""
+    client.attach(4, member=1)
+    client.attach(5, member=1)
+    client.say(Refused("consumer_fenced", "late news of the former one", {}), at=0)
+    client.streams.close()
+    assert client.node.gone == [client.node.handles[1]]
+
+
+def test_a_member_that_detaches_has_no_stream_any_more(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(member_streams, "STREAMS_MAX", 1)
+    for number in range(1, 4):
+        client.attach(number)
+        client.take(0, Detach("t", "g", number))
+    client.streams.close()
+    assert client.node.gone == []
+
+
+@pytest.mark.parametrize("left", [False, True])
+async def test_messages_that_were_moved_on_their_way_go_back_to_the_leader(
+    client: Client, *, left: bool
+) -> None:
+    """Else the leader believes them in the hands of a member that never got them."""
+    client.attach(4)
+    moved = Slice(3, 20, 2, 0, 9, 0, len(UNIT), LogTime(5), ((21, 2),))
+    stays = (msgspec.structs.replace(BOTH, segment=2),) if left else ()
+    client.say(Delivery((*stays, moved)))
+    await client.tasks[0]
+    assert [type(each) for each in client.heard] == [Delivered] * left
+    parts = (Part(3, 20, 20, 0), Part(3, 21, 21, 2))
+    assert client.node.demands[1:] == [(SESSION, Release("t", "g", 4, parts))]
+
+
+async def test_a_leader_that_is_gone_need_not_hear_what_did_not_arrive(client: Client) -> None:
+    client.attach(4)
+    client.say(Delivery((msgspec.structs.replace(BOTH, segment=9),)))
+    client.node.error = NotLeader("elsewhere")
+    await client.tasks[0]
+    assert client.heard == []
