@@ -16,13 +16,14 @@ from synaxis.consensus.replica import Replica
 from synaxis.ids import LogTime
 from synaxis.queues import forgetting, publishing, settling, slices
 from synaxis.queues.batch_index import BatchIndex
-from synaxis.queues.commands import Published, Slice
+from synaxis.queues.commands import Part, Published, Slice
 from synaxis.queues.deduplication import Producers, SavedProducer
 from synaxis.queues.delivery.consumer import Consumer
 from synaxis.queues.delivery.flow import Flow
 from synaxis.queues.delivery.lane import Lane
 from synaxis.queues.delivery.leases import Leases
 from synaxis.queues.delivery.ordered_lane import OrderedLane
+from synaxis.queues.delivery.shared_lane import SharedLane
 from synaxis.queues.group import Group, Member
 from synaxis.queues.offsets import OffsetSet
 from synaxis.queues.partition import Partition
@@ -228,6 +229,55 @@ def _key_overtaken() -> Patches:
         take_from(self, key, consumer, limit, now, taken)
 
     return [(OrderedLane, "_take_from", impatient), (OrderedLane, "check_reach", lambda *_: None)]
+
+
+@in_queues(
+    "ending-key-goes-on",
+    "a key goes on while the end of one of its leases is in the log",
+    "client_pause",
+    "slow_disk",
+)
+def _ending_key_goes_on() -> Patches:
+    place = OrderedLane._place
+
+    def end(self: OrderedLane, offset: int) -> None:
+        Lane.end(self, offset)
+        if offset in self._key_of:
+            self._key_of[offset].ending += 1
+
+    def blind(self: OrderedLane, key: Any, now: LogTime) -> None:
+        ending, key.ending = key.ending, 0
+        place(self, key, now)
+        key.ending = ending
+
+    return [
+        (OrderedLane, "end", end),
+        (OrderedLane, "_place", blind),
+        (OrderedLane, "check_reach", lambda *_: None),
+    ]
+
+
+@in_queues(
+    "stale-claim-believed", "what a member says of an overtaken delivery keeps the present one"
+)
+def _stale_claim_believed() -> Patches:
+    def anyhow(self: Lane, consumer: Consumer, parts: Sequence[Part]) -> list[int]:
+        claimed = {at for part in parts for at in range(part.first, part.last + 1)}
+        return [offset for offset, _ in self.held_by(consumer) if offset not in claimed]
+
+    return [(Lane, "unclaimed", anyhow)]
+
+
+@in_queues("urgent-last", "a delivery without room for all that is urgent takes the oldest of it")
+def _urgent_last() -> Patches:
+    take = SharedLane.take
+
+    def by_offset(
+        self: SharedLane, consumer: Consumer, limit: int, now: LogTime
+    ) -> list[tuple[int, int]]:
+        return sorted(take(self, consumer, limit, now))
+
+    return [(SharedLane, "take", by_offset)]
 
 
 @in_queues("delivered-too-early", "delays and pauses are not waited for")
