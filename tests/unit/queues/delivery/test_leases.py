@@ -267,3 +267,23 @@ def test_beginning_what_is_not_held_is_stale(service: QueueService) -> None:
     assert member.extended[-1].stale == ()
     member.demand(Begin("t", "g", member.number, parts_of(0, [0, 7])))
     assert member.extended[-1].stale == parts_of(0, [7])
+
+
+def test_leases_begin_anew_when_a_member_joins_with_another_visibility(
+    service: QueueService,
+) -> None:
+    member = service.member(visibility_ms=600_000)
+    service.publish_many(1)
+    member.join(visibility_ms=1_000)
+    service.advance(999)
+    assert failures(service, 0) == [0]
+    service.advance(1)
+    assert failures(service, 0) == [1]
+
+
+def test_after_a_stall_the_next_look_is_still_to_come(service: QueueService) -> None:
+    """A look that was due in the past would be taken again and again."""
+    service.stall(60_000)
+    service.member()
+    service.publish_many(1)
+    assert service.dispatcher.deadline() == service.now + VISIBILITY
