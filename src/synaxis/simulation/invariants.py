@@ -223,7 +223,11 @@ class Monitor:
                 "promise before disk", f"{node} sent {message!r} but has only {known} on disk"
             )
         if kind is AppendReply:
-            if message.success and message.index > max(disk.last_index, disk.snapshot_index):
+            held = max(disk.last_index, disk.snapshot_index)
+            # A node that moves on to a later term within one turn may have to replace entries that
+            # it has taken in the earlier one. Its disk never held them, as if it had been told
+            # between acknowledging and replacing them.
+            if message.success and message.index > held and message.term == known.term:
                 self.fail(
                     "promise before disk",
                     f"{node} acknowledged {message!r} but has only {disk.last_index} on disk",

@@ -30,7 +30,7 @@ from synaxis.queues.partition import Partition
 from synaxis.queues.progress import Dead, Progress
 from synaxis.queues.shard import Shard
 from synaxis.queues.topic import Topic
-from synaxis.simulation.planting import Patch, planted
+from synaxis.simulation.planting import DISORDER, LOSS, Patch, planted
 from synaxis.simulation.seeds import QUEUES
 from synaxis.storage import message_memory
 from synaxis.storage.message_file import SegmentFile
@@ -234,8 +234,7 @@ def _key_overtaken() -> Patches:
 @in_queues(
     "ending-key-goes-on",
     "a key goes on while the end of one of its leases is in the log",
-    "client_pause",
-    "slow_disk",
+    DISORDER,
 )
 def _ending_key_goes_on() -> Patches:
     place = OrderedLane._place
@@ -258,7 +257,10 @@ def _ending_key_goes_on() -> Patches:
 
 
 @in_queues(
-    "stale-claim-believed", "what a member says of an overtaken delivery keeps the present one"
+    "stale-claim-believed",
+    "what a member says of an overtaken delivery keeps the present one",
+    DISORDER,
+    LOSS,
 )
 def _stale_claim_believed() -> Patches:
     def anyhow(self: Lane, consumer: Consumer, parts: Sequence[Part]) -> list[int]:

@@ -113,6 +113,15 @@ def test_an_acknowledgement_may_only_leave_when_the_entries_are_on_disk(monitor:
         monitor.sent(N2, N1, AppendReply(Term(1), True, LogIndex(3), Term(1), 0))
 
 
+def test_what_a_later_term_replaced_at_once_may_have_been_acknowledged_in_the_earlier_one(
+    monitor: Monitor,
+) -> None:
+    persist(monitor, N2, entry(1, 2), hard_state=HardState(Term(2), None))
+    monitor.sent(N2, N1, AppendReply(Term(1), True, LogIndex(3), Term(1), 0))
+    with pytest.raises(InvariantViolation, match="acknowledged"):
+        monitor.sent(N2, N1, AppendReply(Term(2), True, LogIndex(3), Term(2), 0))
+
+
 def test_nobody_votes_twice_in_a_term(monitor: Monitor) -> None:
     vote(monitor, N3, 4, N1)
     with pytest.raises(InvariantViolation, match="one vote per term"):

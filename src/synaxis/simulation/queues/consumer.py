@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 __all__ = ["Consumer"]
 
 STEP_MAX = 40_000
+BREAK_CHANCE = 0.1
 HURRY_MAX = 5_000
 HURRY_WINDOW = 50
 JOIN_PAUSE = 200_000
@@ -300,6 +301,8 @@ class Consumer:
         parts = self._held.parts(places)
         command = Nack(role.topic, role.group, self._member, parts, delay_ms, "simulated")
         self._settle(task, "nack", places, command)
+        if self._stream is not None and self._random.random() < BREAK_CHANCE:
+            self._stream.broken = True  # before the answer, and before it is delivered again
         yield 1
 
     def _reject(self, task: Task, places: list[Place]) -> Script:
