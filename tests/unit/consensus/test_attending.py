@@ -11,11 +11,12 @@ from synaxis.consensus.attending import Attending
 from synaxis.consensus.commands import OpenSession, Proposal
 from synaxis.consensus.raft.config import RaftConfig
 from synaxis.consensus.raft.machine import Raft
+from synaxis.consensus.raft.messages import AppendEntries
 from synaxis.consensus.replica import Replica
 from synaxis.consensus.replica_config import ReplicaConfig
-from synaxis.effects import Members, Reply
+from synaxis.effects import Entry, HardState, Members, Reply
 from synaxis.errors import ConsumerFenced, InvalidArgument, NotLeader
-from synaxis.ids import GroupId, Instant, LogTime, NodeId, Sequence, SessionId
+from synaxis.ids import GroupId, Instant, LogTime, NodeId, Sequence, SessionId, Term
 from synaxis.ports import RecoveredGroup
 from synaxis.topics import TopicConfig, TopicLimits
 
@@ -104,6 +105,8 @@ class World:
         self.now = Instant(0)
         self.cut: set[NodeId] = set()
         self.replies: list[Reply] = []
+        self.stored: list[Entry] = []
+        """What was written to the disk of the only node."""
         self.machines = {node: ClusterMachine([], 1, 3, 1, TopicLimits()) for node in nodes}
         self.witnesses = {node: Witness() for node in nodes}
         self.replicas = {node: self._replica(node, nodes) for node in nodes}
@@ -127,6 +130,7 @@ class World:
                 self.replies.extend(effects.replies)
                 busy = busy or replica.is_restless
                 if effects.persist is not None:
+                    self.stored += effects.persist.entries
                     replica.persisted(effects.persist.mark, self.now)
                     busy = True
                 for target, message in [*effects.send_now, *effects.send_after]:
@@ -282,6 +286,47 @@ def test_the_end_of_a_leadership_is_told_to_those_who_were_served() -> None:
     assert [(each.handle, each.body) for each in world.replies] == [("stream", Say("over"))]
     with pytest.raises(NotLeader):
         world.replicas[former].demand(ONE, Say("hello"), "stream", world.now)
+
+
+def test_a_leader_that_is_deposed_within_a_turn_speaks_for_nobody_in_it() -> None:
+    """A confirmation that it asked for then was refused by the log, which stopped the node."""
+    world = World(N1, N2, N3)
+    leader, witness = world.leader, world.witness
+    replica = world.replicas[leader]
+    other = next(node for node in world.replicas if node != leader)
+    witness.wants = True
+    witness.commands.append(CreateTopic("jobs", TopicConfig()))
+    status = replica.status()
+    heartbeat = AppendEntries(
+        Term(status.term + 1), status.last_index, status.term, status.commit_index, 1
+    )
+    replica.handle(other, heartbeat, world.now)
+    effects = replica.take_effects()
+    assert [(each.handle, each.body) for each in effects.replies] == [("stream", Say("over"))]
+    assert not witness.leading
+    assert replica.status().last_index == status.last_index
+
+
+def test_it_does_not_begin_before_what_earlier_leaders_committed_is_applied() -> None:
+    """Entries are applied in portions; what came after the beginning would pass for news."""
+    world = World(N1)
+    for number in range(5):
+        world.witness.commands.append(CreateTopic(f"jobs-{number}", TopicConfig()))
+        world.drain()
+    machine, witness = ClusterMachine([], 1, 3, 1, TopicLimits()), Witness()
+    recovered = RecoveredGroup(HardState(Term(1), N1), None, world.stored)
+    config, members = RaftConfig(apply_bytes_max=1), Members((N1,))
+    raft = Raft(N1, config, recovered, members, random.Random(1), world.now)
+    replica = Replica(GroupId("cluster"), raft, machine, ReplicaConfig(), None, world.now)
+    replica.attended_by(witness)
+    while not witness.leading:
+        world.now = Instant(max(world.now, replica.deadline()))
+        replica.tick(world.now)
+        effects = replica.take_effects()
+        if effects.persist is not None:
+            replica.persisted(effects.persist.mark, world.now)
+    assert len(machine.topics.records) == 5
+    assert replica.applied_index == replica.status().commit_index
 
 
 # --- by itself ------------------------------------------------------------------------------

@@ -114,3 +114,20 @@ def test_what_was_saved_is_loaded(dead: set[int], trims: int) -> None:
     index.trim()
     other.trim()
     assert other.save() == index.save()
+
+
+def test_a_restored_index_is_squeezed_when_the_former_one_is() -> None:
+    """Else equal states would not be equal bytes any more."""
+    index, other = filled(*[1] * 3_000), BatchIndex()
+    for at in range(1, 2_900, 2):
+        index.kill(at)
+    index.trim()
+    other.load(index.save())
+    assert len(index) == 3_000
+    for at in range(2, 200, 2):
+        index.kill(at)
+        other.kill(at)
+    index.trim()
+    other.trim()
+    assert len(index) == len(other) < 1_500
+    assert other.save() == index.save()

@@ -2,8 +2,9 @@
 
 import pytest
 
-from support.queue_service import QueueService
-from synaxis.queues.commands import END, Finished, Redrive, Seek
+from support.queue_service import KEYED, SHARED, QueueService
+from synaxis.ids import LogTime
+from synaxis.queues.commands import END, Finished, GroupMode, Redrive, Seek
 
 
 @pytest.fixture
@@ -181,3 +182,19 @@ def test_a_message_whose_ttl_is_over_is_not_delivered(service: QueueService) -> 
     service.publish(ttls=[100, 0])
     service.advance(100)
     assert service.member().offsets == [1]
+
+
+@pytest.mark.parametrize("mode", [SHARED, KEYED])
+def test_a_message_whose_ttl_is_over_is_not_delivered_before_the_log_says_so(
+    mode: GroupMode,
+) -> None:
+    """The log hears of it with its next entry, which the leader does not wait for."""
+    service = QueueService()
+    service.configure()
+    member = service.member(mode, credit=0)
+    service.publish(ttls=[50, 0, 50])
+    service.now = LogTime(service.now + 60)
+    member.attach()
+    assert (member.offsets, service.unfinished()) == ([1], [0, 1, 2])
+    service.tick()
+    assert service.unfinished() == [1]
