@@ -22,16 +22,20 @@ class SavedProducer(msgspec.Struct, array_like=True):
     forgotten: int
     """Sequences up to this one are not remembered any more."""
     replies: dict[int, Published]
+    at: LogTime = LogTime(0)
+    """When it published last."""
 
 
 class Producers:
     """The last batches of the producers of one partition, the longest unused producer first."""
 
-    __slots__ = ("_by_id", "_limits")
+    __slots__ = ("_by_id", "_limits", "batches")
 
     def __init__(self, limits: QueueLimits) -> None:
         self._limits = limits
         self._by_id: dict[int, SavedProducer] = {}
+        self.batches = 0
+        """How many are remembered."""
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -55,19 +59,26 @@ class Producers:
             )
         return None
 
-    def note(self, producer: int, sequence: int, reply: Published) -> None:
-        """Remember a batch that was stored now."""
-        known = self._by_id.pop(producer, None)
+    def note(self, producer: int, sequence: int, reply: Published, now: LogTime) -> None:
+        """Remember a batch that was stored now, and forget producers that went away."""
+        by_id, limits = self._by_id, self._limits
+        known = by_id.pop(producer, None)
         if known is None:
             known = SavedProducer(producer, 0, {})
-            if len(self._by_id) >= self._limits.producers_per_partition_max:
-                del self._by_id[next(iter(self._by_id))]
-        self._by_id[producer] = known
+        while by_id and (
+            len(by_id) >= limits.producers_per_partition_max
+            or by_id[next(iter(by_id))].at + limits.producer_idle_ms_max <= now
+        ):
+            self.batches -= len(by_id.pop(next(iter(by_id))).replies)
+        by_id[producer] = known
+        known.at = now
         known.replies[sequence] = reply
-        if len(known.replies) > self._limits.sequences_per_producer_max:
+        self.batches += 1
+        if len(known.replies) > limits.sequences_per_producer_max:
             oldest = next(iter(known.replies))
             del known.replies[oldest]
             known.forgotten = max(known.forgotten, oldest)
+            self.batches -= 1
 
     def save(self) -> list[SavedProducer]:
         """Return the memory, in order."""
@@ -76,6 +87,7 @@ class Producers:
     def load(self, saved: list[SavedProducer]) -> None:
         """Become what ``save`` returned."""
         self._by_id = {each.producer: each for each in saved}
+        self.batches = sum(len(each.replies) for each in saved)
 
 
 class MessageIds:

@@ -52,6 +52,9 @@ class QueueLimits:
     """Producers whose last batches a partition remembers; the longest unused is forgotten."""
     sequences_per_producer_max: int = 1_024
     """Batches of one producer that are remembered: it may have as many unacknowledged."""
+    producer_idle_ms_max: int = 3_600_000
+    """A producer that published nothing for longer is forgotten with the next batch of another:
+    no publish is sent again so late, and its batches take up memory."""
     message_ids_per_partition_max: int = 100_000
     """Message ids remembered; the oldest is forgotten before its window ends."""
     message_id_bytes_max: int = 256

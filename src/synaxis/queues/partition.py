@@ -21,6 +21,7 @@ __all__ = ["Partition", "Special"]
 
 _SPECIAL_BYTES = 200
 _PRODUCER_BYTES = 500
+_PRODUCED_BATCH_BYTES = 140
 _MESSAGE_ID_BYTES = 250
 
 
@@ -90,6 +91,7 @@ class Partition:
             + self.key_bytes
             + _SPECIAL_BYTES * len(self.specials)
             + _PRODUCER_BYTES * len(self.producers)
+            + _PRODUCED_BATCH_BYTES * self.producers.batches
             + _MESSAGE_ID_BYTES * len(self.ids)
         )
 

@@ -43,7 +43,7 @@ def publish(shard: Shard, command: Publish, now: LogTime) -> Published:
         _store(shard, topic, partition, batch, now)
     tally.published += batch.count
     tally.duplicates += len(known)
-    partition.producers.note(command.producer, command.sequence, reply)
+    partition.producers.note(command.producer, command.sequence, reply, now)
     shard.account(partition)
     return reply
 
