@@ -8,15 +8,16 @@ from typing import Any
 
 import pytest
 
-from synaxis.simulation.coverage import EXPECTED, Coverage, missing
+from synaxis.simulation.coverage import EXPECTED, EXPECTED_IN, Coverage, missing
 from synaxis.simulation.faults import FaultMix
 from synaxis.simulation.run import run_seed, run_seeds
-from synaxis.simulation.seeds import mixed
+from synaxis.simulation.seeds import LOCKS, QUEUES, Seed, mixed
 
 FOUND_SEEDS = Path(__file__).with_name("seeds.txt")
 ONE_RUN = (
     "from synaxis.simulation.run import run_seed\n"
-    "result = run_seed({seed}, {seconds})\n"
+    "from synaxis.simulation.seeds import Seed\n"
+    "result = run_seed(Seed.parse('{seed}'), {seconds})\n"
     "print(result.failure, result.digest, result.events, result.operations)"
 )
 
@@ -27,6 +28,25 @@ def test_a_cluster_keeps_its_promises_under_the_faults_of_its_seed(seed: int) ->
     result = run_seed(seed, 6.0)
     assert result.failure is None, result.message
     assert result.operations > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(1, 17))
+def test_queues_keep_their_promises_under_the_faults_of_a_seed(number: int) -> None:
+    result = run_seed(Seed(number, QUEUES), 6.0)
+    assert result.failure is None, result.message
+    assert result.operations > 20
+
+
+@pytest.mark.slow
+def test_calm_queues_get_a_lot_done() -> None:
+    counts = Coverage()
+    for number in range(1, 5):
+        result = run_seed(Seed(number, QUEUES), 6.0, mix=FaultMix())
+        assert result.failure is None, result.message
+        counts.merge(result.coverage)
+    assert counts["queue.redelivered"] > 10
+    assert counts["queue.segment_dropped"] > 10
 
 
 @pytest.mark.slow
@@ -43,37 +63,40 @@ def found_seeds() -> Iterator[Any]:
     for line in lines:
         if line and not line.startswith("#"):
             seed, seconds, cause = line.split(maxsplit=2)
-            yield pytest.param(int(seed), float(seconds), id=f"seed {seed}: {cause[:40]}")
+            yield pytest.param(Seed.parse(seed), float(seconds), id=f"seed {seed}: {cause[:40]}")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("seed", "seconds"), list(found_seeds()))
-def test_a_seed_that_once_found_a_bug_passes_now(seed: int, seconds: float) -> None:
+def test_a_seed_that_once_found_a_bug_passes_now(seed: Seed, seconds: float) -> None:
     result = run_seed(seed, seconds)
     assert result.failure is None, result.message
 
 
 @pytest.mark.slow
-def test_the_same_seed_tells_the_same_story_twice() -> None:
-    first, second = run_seed(21, 4.0), run_seed(21, 4.0)
+@pytest.mark.parametrize("world", [LOCKS, QUEUES])
+def test_the_same_seed_tells_the_same_story_twice(world: str) -> None:
+    first, second = run_seed(Seed(21, world), 4.0), run_seed(Seed(21, world), 4.0)
     assert first.digest == second.digest
     assert first.coverage == second.coverage
-    assert first.digest != run_seed(22, 4.0).digest
+    assert first.digest != run_seed(Seed(22, world), 4.0).digest
 
 
 @pytest.mark.slow
-def test_tracing_a_run_does_not_change_it() -> None:
-    quiet = run_seed(23, 4.0)
-    loud = run_seed(23, 4.0, keep_trace=True, verbose=True)
+@pytest.mark.parametrize("world", [LOCKS, QUEUES])
+def test_tracing_a_run_does_not_change_it(world: str) -> None:
+    quiet = run_seed(Seed(23, world), 4.0)
+    loud = run_seed(Seed(23, world), 4.0, keep_trace=True, verbose=True)
     assert quiet.digest == loud.digest
     assert len(loud.trace) > 1_000
 
 
 @pytest.mark.slow
-def test_no_hash_seed_changes_the_story() -> None:
+@pytest.mark.parametrize("seed", ["24", "q24"])
+def test_no_hash_seed_changes_the_story(seed: str) -> None:
     stories = {
         subprocess.run(
-            [sys.executable, "-c", ONE_RUN.format(seed=24, seconds=3)],
+            [sys.executable, "-c", ONE_RUN.format(seed=seed, seconds=3)],
             env={"PYTHONHASHSEED": hash_seed},
             capture_output=True,
             text=True,
@@ -93,8 +116,10 @@ def test_processes_work_on_seeds_side_by_side_and_answer_in_order() -> None:
 
 
 @pytest.mark.slow
-def test_a_dozen_seeds_see_most_kinds_of_fault() -> None:
-    counts = Coverage()
-    for seed in range(41, 53):
-        counts.merge(run_seed(seed, 5.0).coverage)
-    assert len(missing(counts)) < len(EXPECTED) // 3
+def test_a_dozen_seeds_of_a_world_see_most_kinds_of_fault() -> None:
+    for world in (LOCKS, QUEUES):
+        counts = Coverage()
+        for number in range(41, 53):
+            counts.merge(run_seed(Seed(number, world), 5.0).coverage)
+        expected = [*EXPECTED, *EXPECTED_IN[world]]
+        assert len(missing(counts, expected)) < len(expected) // 3

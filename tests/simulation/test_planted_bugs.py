@@ -5,6 +5,7 @@ import pytest
 from synaxis.simulation.__main__ import main
 from synaxis.simulation.planted_bugs import BUGS, hunt
 from synaxis.simulation.run import run_seed
+from synaxis.simulation.seeds import QUEUES, Seed
 
 QUICK = {
     "vote-not-on-disk": "promise before disk",
@@ -19,7 +20,20 @@ QUICK = {
     "write-without-sync": "durability",
     "innocent-victim": "history",
     "max-hold-ignored": "history",
+    "producers-not-in-snapshot": "equal states",
+    "lease-too-short": "no early end of a lease",
+    "neighbours-bytes": "Q1",
+    "store-not-synced": "durability",
 }
+NAMED = {
+    "holdings-not-awaited": "Q4",
+    "key-overtaken": "Q5",
+    "stored-twice": "Q6",
+    "nack-not-counted": "Q7",
+    "delivered-too-early": "Q8",
+    "ack-moves-the-floor": "Q11",
+}
+"""Bugs of queues, and how the violation of the history begins."""
 
 
 @pytest.mark.slow
@@ -30,8 +44,18 @@ def test_a_planted_bug_breaks_the_rule_it_is_about(name: str, rule: str) -> None
     assert found.failure == rule, found.message
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "invariant"), NAMED.items())
+def test_a_planted_bug_of_queues_breaks_its_invariant(name: str, invariant: str) -> None:
+    found = hunt(BUGS[name], seeds=12)
+    assert found is not None
+    assert found.failure == "history"
+    assert found.message.startswith(invariant)
+
+
 def test_there_are_enough_bugs_and_each_says_what_it_is() -> None:
-    assert len(BUGS) >= 20
+    assert len(BUGS) >= 50
+    assert sum(bug.world == QUEUES for bug in BUGS.values()) >= 25
     assert len({bug.description for bug in BUGS.values()}) == len(BUGS)
 
 
@@ -47,10 +71,11 @@ def test_a_bug_is_gone_when_its_run_is_over(name: str) -> None:
 
 
 @pytest.mark.slow
-def test_a_healthy_cluster_passes_under_the_faults_of_a_planted_bug() -> None:
-    bug = BUGS["match-is-log-length"]
+@pytest.mark.parametrize("name", ["match-is-log-length", "store-not-synced"])
+def test_a_healthy_cluster_passes_under_the_faults_of_a_planted_bug(name: str) -> None:
+    bug = BUGS[name]
     for seed in (1, 2, 3):
-        result = run_seed(seed, 5.0, mix=bug.mix_for(seed))
+        result = run_seed(Seed(seed, bug.world), 5.0, mix=bug.mix_for(seed))
         assert result.failure is None, result.message
 
 
@@ -77,6 +102,10 @@ def test_a_failed_seed_is_reported_with_its_rule_its_last_events_and_how_to_repl
         assert "leads term" in printed
         assert "replay --seed 1 --seconds 8" in printed
         assert main(["replay", "--seed", "1", "--seconds", "8"]) == 1
+    with BUGS["neighbours-bytes"].plant():
+        run = ["run", "--world", "queues", "--seeds", "1", "--seconds", "8", "--jobs", "1"]
+        assert main(run) == 1
+        assert "replay --seed q1 --seconds 8" in capsys.readouterr().out
     assert main(["replay", "--seed", "1", "--seconds", "2"]) == 0
     assert "seed 1 passed" in capsys.readouterr().out
 
