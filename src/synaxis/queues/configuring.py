@@ -23,7 +23,7 @@ def configure(shard: Shard, command: ConfigureTopic) -> int:
     else:
         if known is not None:
             _drop(shard, known)
-        known = Topic(record, shard.number, shard.shards, shard.limits)
+        known = Topic(record, shard.number, shard.shards, shard.limits, shard.fates)
         shard.topics[record.name] = known
         shard.tallies[record.name] = Tally()
     for partition in known.partitions.values():
@@ -45,6 +45,9 @@ def remove(shard: Shard, command: RemoveTopic) -> int:
 def _drop(shard: Shard, topic: Topic) -> None:
     shard.observer.removed(topic)
     del shard.topics[topic.record.name], shard.tallies[topic.record.name]
+    for group in topic.groups.values():
+        for progress in group.progress.values():
+            progress.abandon()
     topic.groups.clear()
     for partition in topic.partitions.values():
         shard.mark_gone(topic, partition, 0, partition.next_offset - 1)

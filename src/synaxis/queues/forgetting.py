@@ -85,7 +85,7 @@ def purge(shard: Shard, command: Purge) -> int:
     for partition in topic.chosen(command.partition):
         purged += partition.messages
         for group in topic.groups.values():
-            group.progress[partition.number].dead.clear()
+            group.progress[partition.number].drop_all()
         shard.mark_gone(topic, partition, 0, partition.next_offset - 1)
         shard.reclaim(topic, partition, 0, partition.next_offset)
     return purged

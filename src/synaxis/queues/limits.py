@@ -37,8 +37,8 @@ class QueueLimits:
     shard_bytes_max: int = 64 * 1024 * _MIB
     """Stored bytes of a shard; beyond it publishing is refused as overloaded."""
     shard_index_bytes_max: int = 512 * _MIB
-    """Memory that the indexes of a shard may take by ``memory.py``; beyond it publishing is
-    refused as overloaded. Plain messages in batches cost next to nothing."""
+    """Memory that the indexes of a shard, its failures and dead letters may take, by estimate;
+    beyond it publishing is refused as overloaded. Plain messages in batches cost nearly nothing."""
     segment_bytes_max: int = 16 * _MIB
     """Size of a segment of the message store. Smaller gives disk space back sooner."""
     segment_live_percent_min: int = 25

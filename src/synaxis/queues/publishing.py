@@ -111,7 +111,7 @@ def _check_room(shard: Shard, topic: Topic, partition: Partition, batch: RecordB
         raise _full("partition_bytes_max", maximum, "messages must be consumed or purged first")
     if shard.segments.stored_bytes + size > limits.shard_bytes_max:
         raise _full("shard_bytes_max", limits.shard_bytes_max, "the shard's store is full")
-    if shard.index_bytes > limits.shard_index_bytes_max:
+    if shard.index_bytes + shard.fates.bytes > limits.shard_index_bytes_max:
         raise _full("shard_index_bytes_max", limits.shard_index_bytes_max, "the index is full")
 
 

@@ -184,7 +184,7 @@ class _Failing:
             return
         pause = backoff_ms(config, offset, count) if delay_ms == ABSENT else delay_ms
         ready_at = LogTime(self.now + pause)
-        progress.failures[offset] = Failure(count, ready_at, first_at, self.error)
+        progress.fail(offset, Failure(count, ready_at, first_at, self.error))
         self.group.redelivered += 1
         self.shard.tallies[self.topic.record.name].redelivered += 1
         self.shard.observer.failed(self.topic, self.group, progress, offset)
@@ -208,6 +208,6 @@ def bury(
             for each in group.progress.values()
             if each.dead
         )
-        del group.progress[number].dead[oldest]
+        group.progress[number].drop(oldest)
         shard.reclaim(topic, topic.partitions[number], oldest, oldest)
     shard.reclaim(topic, partition, min(dead), max(dead))

@@ -9,6 +9,7 @@ from synaxis.ids import LogTime
 from synaxis.queues.limits import QueueLimits
 from synaxis.queues.observer import Observer, Unobserved
 from synaxis.queues.partition import Partition
+from synaxis.queues.progress import Weight
 from synaxis.queues.segments import Segments
 from synaxis.queues.topic import Topic
 
@@ -43,6 +44,8 @@ class Shard:
         self.tallies: dict[str, Tally] = {}
         self.segments = Segments(limits.segment_bytes_max, limits.segment_live_percent_min)
         self.index_bytes = 0
+        """What the indexes of the partitions take up in memory."""
+        self.fates = Weight()
         self.observer: Observer = Unobserved()
         self.expiries: list[tuple[LogTime, str, int, int]] = []
         """Heap of (when, topic, partition, offset). An entry may be out of date."""
@@ -153,6 +156,12 @@ class Shard:
             for number, partition in topic.partitions.items()
         }
         assert self.index_bytes == sum(each.accounted_bytes for _, each in partitions.values())
+        assert self.fates.bytes == sum(
+            progress.memory_bytes()
+            for topic in self.topics.values()
+            for group in topic.groups.values()
+            for progress in group.progress.values()
+        )
         assert self.segments.stored_bytes == sum(each.size for _, each in partitions.values())
         assert self.planned.keys() <= partitions.keys()
         plans = set(self.ages)

@@ -11,7 +11,7 @@ from synaxis.queues.deduplication import SavedProducer
 from synaxis.queues.group import Group, Member, Ownership
 from synaxis.queues.offsets import OffsetSet
 from synaxis.queues.partition import Partition, Special
-from synaxis.queues.progress import Dead, Failure, Progress
+from synaxis.queues.progress import Dead, Failure, Progress, Weight
 from synaxis.queues.segments import SavedSegment
 from synaxis.queues.shard import Shard, Tally
 from synaxis.queues.topic import Topic
@@ -129,12 +129,13 @@ def restore(shard: Shard, data: bytes) -> None:
     saved = _DECODER.decode(data)
     shard.topics = {}
     shard.tallies = {}
+    shard.fates.bytes = 0
     for each in saved.topics:
-        topic = Topic(each.record, shard.number, shard.shards, shard.limits)
+        topic = Topic(each.record, shard.number, shard.shards, shard.limits, shard.fates)
         for partition in each.partitions:
             _load_partition(topic.partitions[partition.number], partition)
         for group in each.groups:
-            topic.groups[group.name] = _load_group(group, topic.rank)
+            topic.groups[group.name] = _load_group(group, topic.rank, shard.fates)
         shard.topics[each.record.name] = topic
         shard.tallies[each.record.name] = each.tally
     shard.segments.load(saved.segments)
@@ -157,14 +158,13 @@ def _load_partition(partition: Partition, saved: _SavedPartition) -> None:
     partition.kept_size = sum(batch.length for batch in alive if batch.first < saved.aged)
 
 
-def _load_group(saved: _SavedGroup, rank: int) -> Group:
+def _load_group(saved: _SavedGroup, rank: int, fates: Weight) -> Group:
     group = Group(saved.name, saved.mode, rank)
     group.epoch = saved.epoch
     group.members = {each.number: each for each in saved.members}
     for each in saved.progress:
-        progress = Progress(each.partition, OffsetSet(each.floor, each.done))
-        progress.failures = dict(each.failures)
-        progress.dead = dict(each.dead)
+        progress = Progress(each.partition, OffsetSet(each.floor, each.done), fates)
+        progress.load(dict(each.failures), dict(each.dead))
         group.progress[each.partition] = progress
     group.owners = dict(saved.owners)
     group.acked = saved.acked

@@ -197,7 +197,7 @@ def purge_dead(shard: Shard, command: PurgeDead) -> int:
     """
     topic, _, chosen = _dead(shard, command)
     for progress, offset in chosen:
-        del progress.dead[offset]
+        progress.drop(offset)
         shard.reclaim(topic, topic.partitions[progress.partition], offset, offset)
     return len(chosen)
 
@@ -236,6 +236,8 @@ def delete_group(shard: Shard, command: DeleteGroup) -> int:
             f"group {command.group!r} has {len(group.members)} members; stop them first"
         )
     del topic.groups[command.group]
+    for progress in group.progress.values():
+        progress.abandon()
     shard.observer.group_removed(topic, group)
     shard.reclaim_all(topic)
     return 1

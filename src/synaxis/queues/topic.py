@@ -9,7 +9,7 @@ from synaxis.queues.group import Group, Ownership
 from synaxis.queues.limits import QueueLimits
 from synaxis.queues.partition import Partition
 from synaxis.queues.placement import local_partitions, rank_of_first
-from synaxis.queues.progress import Progress
+from synaxis.queues.progress import Progress, Weight
 from synaxis.topics import Retention, TopicRecord
 
 if TYPE_CHECKING:
@@ -21,10 +21,18 @@ __all__ = ["Topic"]
 class Topic:
     """See the module."""
 
-    __slots__ = ("_limits", "groups", "partitions", "rank", "record")
+    __slots__ = ("_fates", "_limits", "groups", "partitions", "rank", "record")
 
-    def __init__(self, record: TopicRecord, shard: int, shards: int, limits: QueueLimits) -> None:
+    def __init__(
+        self,
+        record: TopicRecord,
+        shard: int,
+        shards: int,
+        limits: QueueLimits,
+        fates: Weight | None = None,
+    ) -> None:
         self._limits = limits
+        self._fates = fates
         self.record = record
         name, count = record.name, record.config.partitions
         self.partitions = {
@@ -97,7 +105,7 @@ class Topic:
             done = partition.gone.copy()
             if from_end and partition.next_offset:
                 done.add(0, partition.next_offset - 1)
-            made.progress[number] = Progress(number, done)
+            made.progress[number] = Progress(number, done, self._fates)
             if mode is GroupMode.EXCLUSIVE:
                 made.owners[number] = Ownership()
         return made
