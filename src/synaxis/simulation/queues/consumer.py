@@ -55,7 +55,7 @@ SILENCE_US = 1_000_000
 """A stream that says nothing for so long is probed, and after as long again given up."""
 DETACHED_MAX = 1_500_000
 ATTACH_PAUSE_MAX = 150_000
-FATES = (("ack", 84), ("nack", 6), ("release", 3), ("reject", 2), ("extend", 4), ("forget", 1))
+FATES = (("ack", 79), ("nack", 6), ("release", 8), ("reject", 2), ("extend", 4), ("forget", 1))
 POISONED_FATES = (("nack", 50), ("die", 15), ("sleep", 15), ("forget", 20))
 
 

@@ -97,18 +97,13 @@ class Hands:
                 for grip in hands.grips.get(place, ()):
                     grip.begun |= grip.member == member
         elif isinstance(message, Release):
-            for place in _places(message.parts):
+            group = self._model.topics[message.topic].groups[message.group]
+            for place in _present(group, message.parts):
                 self._let_go(hands, place, member)
 
     def _attach(self, hands: _Hands, message: Attach, term: Term) -> None:
         member, group = message.member, self._model.topics[message.topic].groups[message.group]
-        # What it says of a delivery that was overtaken is nothing that it holds.
-        holding = {
-            (part.partition, offset)
-            for part in message.holding
-            for offset in range(part.first, part.last + 1)
-            if group.failures((part.partition, offset)) == part.failures
-        }
+        holding = set(_present(group, message.holding))
         is_first = hands.attached.get(member) != term
         hands.attached[member] = term
         hands.credit[member, term] = message.credit
@@ -349,6 +344,14 @@ class _Order:
             raise HistoryViolation(
                 f"Q5: {last} delivered to {member:x} before {place} of the same key: {deed!r}"
             )
+
+
+def _present(group: NaiveGroup, parts: tuple[Part, ...]) -> Iterator[Place]:
+    """Yield what parts speak of, but for deliveries that were overtaken."""
+    for part in parts:
+        for offset in range(part.first, part.last + 1):
+            if group.failures((part.partition, offset)) == part.failures:
+                yield part.partition, offset
 
 
 def _places(parts: tuple[Part, ...]) -> Iterator[Place]:
