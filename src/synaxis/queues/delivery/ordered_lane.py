@@ -173,8 +173,10 @@ class OrderedLane(Lane):
 
     def _place(self, key: _Key, now: LogTime) -> None:
         """Let a key stand where those who may take from it will look, whatever has changed."""
-        self._drop_finished(key)
-        if not key.waiting:
+        waiting = key.waiting
+        if waiting and waiting[0] in self.progress.done:
+            self._drop_finished(key)
+        if not waiting:
             self._unplace(key)
             if not key.inflight:
                 del self._keys[key.number]
@@ -182,7 +184,7 @@ class OrderedLane(Lane):
         if key.ending or key.strange:
             self._unplace(key)
             return
-        at = self.ready_at(key.waiting[0])
+        at = self.ready_at(waiting[0])
         if at > now:
             if key.due != at:
                 self._unplace(key)
@@ -256,6 +258,9 @@ class OrderedLane(Lane):
             self._find_owner(key)
         elif key.inflight == 0:
             key.owner = None
+            if not key.waiting:
+                del self._keys[key.number]
+                return
         elif not lease.ending:
             return
         self._place(key, self._now)
@@ -331,7 +336,8 @@ class OrderedLane(Lane):
                 del self._key_of[offset]  # finished, or about to expire
             waiting.popleft()
             self._loaded -= 1
-        self._place(key, now)
+        if waiting or not key.inflight:
+            self._place(key, now)
 
     # --- checking ---------------------------------------------------------------------------
 
