@@ -193,9 +193,10 @@ def test_an_interrupted_wait_leaves_nothing_behind() -> None:
 async def test_errors_of_opening_reach_the_caller_and_leave_no_thread() -> None:
     async with FakeCluster() as fake:
         url = fake.url
+    cluster = synaxis.Synaxis(url, timeout=0.2)
     with pytest.raises(synaxis.ConnectionFailed):
-        await asyncio.to_thread(synaxis.Synaxis(url, timeout=0.2).open)
-    assert not [thread for thread in threading.enumerate() if thread.name == "synaxis-loop"]
+        await asyncio.to_thread(cluster.open)
+    assert not cluster._portal.alive
 
 
 async def test_a_closed_client_says_so() -> None:

@@ -165,6 +165,12 @@ class QueueNode(SimulatedNode):
         """Return the node's time."""
         return self.clock.now()
 
+    def demand(self, session: SessionId, message: msgspec.Struct, handle: object) -> None:
+        """Say something to the leader's half in the name of a member."""
+        assert self.replica is not None
+        self.replica.demand(session, message, handle, self.clock.now())
+        self._mark()
+
     def draw(self) -> float:
         """Return a random number from 0 to 1."""
         return self.random.random()

@@ -55,11 +55,12 @@ class PageRead(msgspec.Struct, frozen=True, gc=False):
 class NodeStream:
     """The node's end. It is the handle that the dispatcher knows the member by."""
 
-    __slots__ = ("attach", "client", "heard", "number", "said", "waiting")
+    __slots__ = ("attach", "client", "heard", "number", "said", "session", "waiting")
 
-    def __init__(self, client: str, number: int, attach: Attach) -> None:
+    def __init__(self, client: str, number: int, session: SessionId, attach: Attach) -> None:
         self.client = client
         self.number = number
+        self.session = session
         self.attach = attach
         self.heard = 0
         """Messages that have arrived."""

@@ -4,7 +4,8 @@ What ``api`` does for real clients: a delivery whose bytes are not in memory is 
 which takes a while, and what is said later to the same member waits for it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from typing import ClassVar, Protocol
 
@@ -12,8 +13,8 @@ import msgspec
 
 from synaxis.effects import refusal
 from synaxis.errors import SynaxisError
-from synaxis.ids import GroupId, Instant, NodeId
-from synaxis.queues.commands import Attach, Begin, Delivery, Extend, Records, Slice
+from synaxis.ids import GroupId, Instant, NodeId, SessionId
+from synaxis.queues.commands import Attach, Begin, Delivery, Extend, Part, Records, Release, Slice
 from synaxis.queues.units import cut, open_unit
 from synaxis.simulation.observed import ObservedReplica
 from synaxis.simulation.process import Surroundings
@@ -23,7 +24,8 @@ from synaxis.storage.message_store import MessageStore
 __all__ = ["Switchboard", "SwitchboardNode", "ranges_of", "records_in"]
 
 Slices = tuple[Slice, ...]
-SLOW_READ_US = 20_000
+READ_US = 20_000
+READ_MAX_US = 3_000_000
 
 
 class SwitchboardNode(Protocol):
@@ -33,9 +35,14 @@ class SwitchboardNode(Protocol):
     group: ClassVar[GroupId]
     store: MessageStore
     around: Surroundings
+    slowness: float
 
     def now(self) -> Instant:
         """Return the node's time."""
+        ...
+
+    def demand(self, session: SessionId, message: msgspec.Struct, handle: object) -> None:
+        """Say something to the leader's half in the name of a member."""
         ...
 
     def draw(self) -> float:
@@ -61,7 +68,7 @@ class Switchboard:
         key = (client, say.stream)
         stream = self._streams.get(key)
         if stream is None and say.serial == 0 and isinstance(say.message, Attach):
-            stream = self._streams[key] = NodeStream(client, say.stream, say.message)
+            stream = self._streams[key] = NodeStream(client, say.stream, say.session, say.message)
         if stream is None or stream.heard != say.serial:
             self.hang_up(replica, client, say.stream)
             self._node.around.network.flow(self._node.id, client, Hangup(say.stream))
@@ -96,7 +103,7 @@ class Switchboard:
             if isinstance(body, Delivery):
                 units = node.store.read(node.group, ranges_of(body.slices))
                 if units is None:
-                    delay = int(node.draw() * SLOW_READ_US)
+                    delay = int(min(READ_MAX_US, READ_US * node.slowness) * node.draw())
                     node.later(delay, partial(self._tell_late, stream, body))
                     return
                 body = Delivered(records_in(body.slices, units))
@@ -108,16 +115,28 @@ class Switchboard:
         node, coverage = self._node, self._node.around.coverage
         coverage.hit("queue.read_from_disk")
         records: tuple[Records, ...] = ()
+        missing: list[Slice] = []
         for each in body.slices:
             units = node.store.read_blocking(node.group, ranges_of((each,)))
             if units is None:
-                coverage.hit("queue.read_too_late")
+                missing.append(each)
             else:
                 records += records_in((each,), units)
         stream.waiting.pop(0)
         if records:
             self._push(stream, Delivered(records))
+        if missing:
+            coverage.hit("queue.read_too_late")
+            self._give_back(stream, missing)
         self._tell_on(stream)
+
+    def _give_back(self, stream: NodeStream, missing: list[Slice]) -> None:
+        """What has moved to another segment on its way, or was forgotten, did not arrive."""
+        attach = stream.attach
+        parts = tuple(part for each in missing for part in _parts(each))
+        release = Release(attach.topic, attach.group, attach.member, parts)
+        with suppress(SynaxisError):  # then the end of the stream settles it
+            self._node.demand(stream.session, release, stream)
 
     def _push(self, stream: NodeStream, body: msgspec.Struct) -> None:
         kernel, network = self._node.around.kernel, self._node.around.network
@@ -126,6 +145,13 @@ class Switchboard:
         if kernel.verbose:
             kernel.note(self._node.id, "->", stream.client, push)
         network.flow(self._node.id, stream.client, push)
+
+
+def _parts(each: Slice) -> Iterator[Part]:
+    """Yield the messages of a slice as the member would speak of them."""
+    failures = dict(each.failures)
+    for offset in range(each.first, each.first + each.count):
+        yield Part(each.partition, offset, offset, failures.get(offset, 0))
 
 
 def records_in(slices: Slices, units: list[bytes]) -> tuple[Records, ...]:
