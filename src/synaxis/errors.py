@@ -67,6 +67,7 @@ __all__ = [
     "StorageCorrupt",
     "StorageError",
     "SynaxisError",
+    "VersionConflict",
     "WaitAbandoned",
     "error_from_wire",
 ]
@@ -195,10 +196,23 @@ class AlreadyExists(ClientError):
 
 
 class LeaseLost(ClientError):
-    """The message is held no longer: its lease ran out and another delivery counts now."""
+    """What was leased is another's by now: a message that is delivered again, or the right to
+    compute a cached value."""
 
     code = "lease_lost"
     http_status = 409
+
+
+class VersionConflict(ClientError):
+    """The record is not of the version that the write demanded; nothing was stored."""
+
+    code = "version_conflict"
+    http_status = 409
+
+    @property
+    def version(self) -> int:
+        """The version that is there; 0: there is no record."""
+        return int(self.details.get("version", 0))
 
 
 class ConsumerFenced(ClientError):
@@ -278,6 +292,12 @@ class OutcomeUnknown(ClusterError):
     code = "outcome_unknown"
     http_status = 504
     retryable = False
+
+
+class BackingUnavailable(ClusterError):
+    """The store behind the cache does not answer."""
+
+    code = "backing_unavailable"
 
 
 class MembershipRefused(ClusterError):

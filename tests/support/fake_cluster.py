@@ -415,6 +415,7 @@ class FakeNode:
                 10**9,
                 len(cluster.queues.shards),
                 cluster.frame_bytes_max,
+                4,
             )
         )
 

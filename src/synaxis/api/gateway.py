@@ -188,6 +188,7 @@ class Gateway:
             config.replica.session_ttl_ms_max,
             config.bootstrap.queue_groups,
             self._config.frame_bytes_max,
+            config.bootstrap.cache_groups,
         )
 
     def status(self) -> NodeStatus:

@@ -46,6 +46,7 @@ from synaxis.wire.client import (
     Lost,
     Notice,
     Routes,
+    Said,
     ServerMessage,
     Welcome,
 )
@@ -291,7 +292,7 @@ class Connection:
                 self._owner.routes_changed(message)
             case Lost():
                 self._owner.grant_lost(message)
-            case Welcome() | Answer():
+            case Welcome() | Answer() | Said():
                 pass
 
     def _dispatch_streamed(self, message: Delivered | Assigned | Notice) -> None:

@@ -69,6 +69,7 @@ class Router:
         self.cluster_id = ""
         self.lock_groups = 0
         self.queue_groups = 0
+        self.cache_groups = 0
         self.frame_bytes_max = FRAME_BYTES_DEFAULT
         """Longest frame that every node seen so far accepts."""
         self._urls = dict.fromkeys(urls)
@@ -339,6 +340,7 @@ class Router:
         self.cluster_id = welcome.cluster_id
         self.lock_groups = welcome.lock_groups
         self.queue_groups = welcome.queue_groups
+        self.cache_groups = welcome.cache_groups
         self.frame_bytes_max = min(self.frame_bytes_max, welcome.frame_bytes_max)
         self._connections[welcome.node_id] = connection
         self._node_urls[welcome.node_id] = connection.url

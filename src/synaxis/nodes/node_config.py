@@ -5,6 +5,7 @@ import secrets
 
 import msgspec
 
+from synaxis.caches.limits import CacheLimits, HomeLimits
 from synaxis.cluster.commands import NodeRecord
 from synaxis.cluster.placement import CLUSTER_GROUP, Placement
 from synaxis.communication.peer_link import LinkConfig
@@ -30,11 +31,13 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
     """Node id to peer address."""
     lock_groups: int = 1
     queue_groups: int = 1
+    cache_groups: int = 1
     replication_factor: int = 3
     token_epoch: int = 1
     """Prefix of fencing tokens; see ``locks.tokens``."""
     locks: LockLimits = LockLimits()
     queues: QueueLimits = QueueLimits()
+    caches: CacheLimits = CacheLimits()
     sessions: SessionLimits = SessionLimits()
     """Limits that ``apply`` obeys belong here: replicas that differ in them would drift apart."""
 

@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from synaxis.caches import commands as caches
+from synaxis.caches.bus import AgentMessage, HomeMessage
 from synaxis.cluster.commands import (
     ClusterView,
     CreateTopic,
@@ -46,9 +48,11 @@ __all__ = [
     "AdminAnswer",
     "Answer",
     "Assigned",
+    "Bus",
     "Call",
     "Cancel",
     "ClientMessage",
+    "Delegate",
     "Delivered",
     "Failure",
     "GroupStatus",
@@ -65,6 +69,7 @@ __all__ = [
     "RemoveMember",
     "Route",
     "Routes",
+    "Said",
     "ServerMessage",
     "StatusRequest",
     "Submission",
@@ -107,6 +112,10 @@ class Submission(Proposal, frozen=True, array_like=True, gc=False):
         | queues.PurgeDead
         | queues.Purge
         | queues.DeleteGroup
+        | caches.Put
+        | caches.Add
+        | caches.Remove
+        | caches.Clear
     )
     acked_above: tuple[Sequence, ...] = ()
 
@@ -153,6 +162,9 @@ class Query(msgspec.Struct, frozen=True, array_like=True, tag=4):
         | questions.DescribeTopic
         | questions.Browse
         | questions.BrowseDead
+        | caches.Lookup
+        | caches.DescribeKey
+        | caches.DescribeCaches
     )
     stale: bool = False
 
@@ -239,7 +251,31 @@ class Member(msgspec.Struct, frozen=True, array_like=True, tag=8, gc=False):
     )
 
 
-ClientMessage = Hello | Call | KeepAlive | Query | Watch | Cancel | Admin | Member
+class Bus(msgspec.Struct, frozen=True, array_like=True, tag=9, gc=False):
+    """What a cache agent of the client tells the leader of a cache shard.
+
+    ``stream`` is drawn by the client, anew for each Attach, and never used twice on a connection;
+    what the home says comes back as ``Said`` with the same number. If the node does not lead the
+    shard it says Detached.
+    """
+
+    stream: int
+    group: GroupId
+    message: AgentMessage
+
+
+class Delegate(msgspec.Struct, frozen=True, array_like=True, tag=10, gc=False):
+    """Do it with the cache agent of this node, for one key. Answered like a Call or a Query.
+
+    With ``back`` it is answered as soon as the agent owns the line: policy ``back``.
+    """
+
+    id: int
+    command: caches.Lookup | caches.Put | caches.Add | caches.Remove
+    back: bool = False
+
+
+ClientMessage = Hello | Call | KeepAlive | Query | Watch | Cancel | Admin | Member | Bus | Delegate
 
 
 # --- node to client ------------------------------------------------------------------------
@@ -270,6 +306,7 @@ class Welcome(msgspec.Struct, frozen=True, array_like=True, tag=1):
     queue_groups: int
     frame_bytes_max: int
     """Longest frame that the node accepts; a larger one ends the connection."""
+    cache_groups: int
 
 
 class RecordPage(msgspec.Struct, frozen=True, array_like=True, tag=112):
@@ -308,6 +345,12 @@ class Answer(msgspec.Struct, frozen=True, array_like=True, tag=2, gc=False):
         | queues.Extended
         | questions.TopicInfo
         | RecordPage
+        | caches.Stored
+        | caches.Counted
+        | caches.Removed
+        | caches.Readings
+        | caches.KeyInfo
+        | caches.ShardCensus
     )
 
 
@@ -374,6 +417,13 @@ class Assigned(msgspec.Struct, frozen=True, array_like=True, tag=10):
     assignment: queues.Assignment
 
 
+class Said(msgspec.Struct, frozen=True, array_like=True, tag=11, gc=False):
+    """What a home tells the agent that attached on ``stream``."""
+
+    stream: int
+    message: HomeMessage
+
+
 class GroupStatus(msgspec.Struct, frozen=True, array_like=True):
     """One group as this node sees it."""
 
@@ -438,4 +488,5 @@ ServerMessage = (
     | Lost
     | Delivered
     | Assigned
+    | Said
 )

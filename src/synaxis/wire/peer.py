@@ -6,6 +6,7 @@ The first frame of a link is ``PeerHello``, answered by ``PeerWelcome`` or ``Pee
 
 import msgspec
 
+from synaxis.caches.bus import AgentMessage, HomeMessage
 from synaxis.cluster.commands import NodeRecord
 from synaxis.consensus.raft.messages import RaftMessage
 from synaxis.ids import GroupId, NodeId
@@ -22,9 +23,11 @@ __all__ = [
     "SegmentAsk",
     "SegmentMessage",
     "SegmentPart",
+    "ToAgent",
+    "ToHome",
 ]
 
-PROTOCOL_VERSION = 2
+PROTOCOL_VERSION = 3
 SEGMENT_PART_BYTES_MAX = 512 * 1024
 """Most bytes of a message store's segment that may be asked for at once."""
 
@@ -95,6 +98,23 @@ class SegmentPart(msgspec.Struct, frozen=True, array_like=True, tag=2):
 SegmentMessage = SegmentAsk | SegmentPart
 
 
+class ToHome(msgspec.Struct, frozen=True, array_like=True, tag=3, gc=False):
+    """What the cache agent of the sending node tells the leader of ``group``."""
+
+    group: GroupId
+    stream: int
+    """Drawn by the agent's node, anew for each Attach."""
+    message: AgentMessage
+
+
+class ToAgent(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
+    """What the leader of ``group`` tells the cache agent of the receiving node."""
+
+    group: GroupId
+    stream: int
+    message: HomeMessage
+
+
 class PeerFrame(msgspec.Struct, frozen=True, array_like=True):
     """Everything that one node had to say to another in one loop turn."""
 
@@ -102,3 +122,4 @@ class PeerFrame(msgspec.Struct, frozen=True, array_like=True):
     heartbeat: Heartbeat | None = None
     segments: list[SegmentMessage] = []
     """At most one, so that bulk does not hold up what rides on later frames."""
+    bus: list[ToHome | ToAgent] = []

@@ -1,0 +1,1 @@
+"""The coherent cache: replicated records, a directory at each key's home, and its agents."""
