@@ -92,6 +92,8 @@ class BusRd(msgspec.Struct, frozen=True, array_like=True, tag=182, gc=False):
     key: str
     load: bool = False
     """If absent, look in the backing store."""
+    back: bool = False
+    """If it is granted E, it may be written without telling the home at once: policy ``back``."""
 
 
 class BusRdX(msgspec.Struct, frozen=True, array_like=True, tag=183, gc=False):
@@ -99,6 +101,7 @@ class BusRdX(msgspec.Struct, frozen=True, array_like=True, tag=183, gc=False):
 
     request: int
     key: str
+    back: bool = False
 
 
 class BusUpgr(msgspec.Struct, frozen=True, array_like=True, tag=184, gc=False):
@@ -106,6 +109,7 @@ class BusUpgr(msgspec.Struct, frozen=True, array_like=True, tag=184, gc=False):
 
     request: int
     key: str
+    back: bool = False
 
 
 class ProbeAck(msgspec.Struct, frozen=True, array_like=True, tag=185, gc=False):
@@ -180,6 +184,8 @@ class Grant(msgspec.Struct, frozen=True, array_like=True, tag=192, gc=False):
     seq: int
     state: LineState
     reading: Reading | None
+    unavailable: bool = False
+    """It is not here, and the backing store could not be asked."""
 
 
 class Inv(msgspec.Struct, frozen=True, array_like=True, tag=193, gc=False):

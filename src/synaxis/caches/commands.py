@@ -4,7 +4,8 @@ A *key* is written ``cache/name``: the part before the first slash names the cac
 a key is the leader of its shard. A *version* is ``era << 40 | counter``: every change of any record
 of a shard gets the next one, so versions of one key only grow, also after the shard lost its
 memory. Values are opaque bytes; ``flags`` tell the SDK how to read them, and ``INTEGER`` is the
-only flag that means something here. Durations are milliseconds; log time is milliseconds since 1970.
+only flag that means something here. Durations are milliseconds; log time is milliseconds since
+1970.
 
 Tags 140-179; those of ``bus`` are 180-199.
 """
@@ -291,23 +292,21 @@ class CacheCensus(msgspec.Struct, frozen=True, array_like=True):
     records: int
     bytes: int
     """Keys and values."""
-    reads: int
-    """Since this home began to lead; so are all that follow."""
-    hits: int
-    writes: int
-    evictions: int
-    expirations: int
 
 
 class ShardCensus(msgspec.Struct, frozen=True, array_like=True, tag=165):
-    """See DescribeCaches."""
+    """See DescribeCaches. Counts of what happened are since the start of the node that answers."""
 
     caches: tuple[CacheCensus, ...]
+    hits: int
+    misses: int
+    evictions: int
+    expirations: int
     agents: int
-    lines: int
-    """Lines that agents hold, counted once per agent."""
     pending: int
     """Writes that the backing store does not have yet."""
-    invalidations: int
-    lease_expiries: int
-    dirty_lost: int
+    lines: int = 0
+    """Lines that agents hold, counted once per agent; what follows only a home knows."""
+    invalidations: int = 0
+    lease_expiries: int = 0
+    dirty_lost: int = 0

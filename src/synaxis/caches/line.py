@@ -24,11 +24,14 @@ from synaxis.caches.bus import (
 from synaxis.caches.commands import Reading, Version
 from synaxis.caches.local import Operation, Outcome, provisional
 from synaxis.caches.mesi import TRANSITIONS, Action, Event
+from synaxis.effects import refusal
+from synaxis.errors import BackingUnavailable
 from synaxis.ids import Instant
 
 __all__ = ["Line", "Outbox"]
 
 M = LineState.M
+UNAVAILABLE = refusal(BackingUnavailable("the store behind the cache does not answer"))
 
 
 class Outbox:
@@ -186,14 +189,14 @@ class Line:
         number = self.request = out.next_request()
         # Whatever answers this wish was decided after the probes that came before it.
         self.wish, self.asked_at, self.floor = action, now, 0
+        first = self.operations[0]
         match action:
             case Action.BUS_RD:
-                load = self.operations[0].load
-                out.messages.append(BusRd(number, self.key, load))
+                out.messages.append(BusRd(number, self.key, first.load, first.back))
             case Action.BUS_UPGR:
-                out.messages.append(BusUpgr(number, self.key))
+                out.messages.append(BusUpgr(number, self.key, first.back))
             case _:
-                out.messages.append(BusRdX(number, self.key))
+                out.messages.append(BusRdX(number, self.key, first.back))
 
     # --- what the home says -----------------------------------------------------------------
 
@@ -217,7 +220,8 @@ class Line:
     def _serve_once(self, grant: Grant, out: Outbox) -> None:
         """Answer the reads that waited, from what may not be kept."""
         while self.operations and not self.operations[0].writes and self.writing is None:
-            self._answer(out, self.operations[0].read(grant.reading))
+            answer = UNAVAILABLE if grant.unavailable else None
+            self._answer(out, answer or self.operations[0].read(grant.reading))
 
     def _flush_again(self, out: Outbox) -> None:
         assert self.writing is not None
