@@ -13,7 +13,7 @@ the moment at which the message that asked for it was *sent*, so the home, which
 moment at which it *arrived*, always waits longer.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
@@ -88,6 +88,8 @@ class Agent:
         self.lease_until = NEVER
         self.stream: int | None = None
         self.tally = AgentTally()
+        self.watcher: Callable[[Line], None] | None = None
+        """Told of each line that was installed, or lost by what the home said or did not say."""
         self._kind = kind
         self._name = name
         self._config = config
@@ -152,7 +154,7 @@ class Agent:
             case Flushed():
                 self._flushed(message, now)
             case Renewed():
-                self._renewed(message.nonce)
+                self._prolonged(message, now)
             case Attached():
                 self._attached(message, now)
             case Reserved():
@@ -166,12 +168,22 @@ class Agent:
         self._lease_ms = message.lease_ms
         self._renewed(0)
         self._renew_at = Instant(now + self._lease_ms // self._config.renewals_per_lease)
+        self._go_on(now)
+        for reserve, _ in self._reservations.values():
+            self._out.messages.append(reserve)
+
+    def _go_on(self, now: Instant) -> None:
+        """Ask for whatever waits."""
         for line in list(self.busy.values()):
             line.work(self._out, now)
             self._settle(line)
         self._note_changes()
-        for reserve, _ in self._reservations.values():
-            self._out.messages.append(reserve)
+
+    def _prolonged(self, message: Renewed, now: Instant) -> None:
+        lapsed = not self.is_usable(now)
+        self._renewed(message.nonce)
+        if lapsed and self.is_usable(now):
+            self._go_on(now)  # what came, or was not believed, in the meantime still waits
 
     def _renewed(self, nonce: int) -> None:
         sent_at = self._sent_at.pop(nonce, None)
@@ -310,6 +322,8 @@ class Agent:
                 self.tally.installed += 1
                 self._index(line)
                 self.lines.keep(line)
+            if self.watcher is not None:
+                self.watcher(line)
 
     def _evicted(self, line: Line) -> None:
         """Let go of a clean line; one that is not clean goes home first (rule 6)."""
