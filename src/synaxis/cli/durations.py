@@ -1,29 +1,8 @@
-"""Durations as people write them: ``500ms``, ``10``, ``2m13s``, ``1h``."""
+"""Durations as people read them: ``500ms``, ``2m13s``, ``1h04m``."""
 
-import re
-
-from synaxis.errors import InvalidArgument
+from synaxis.quantities import parse_duration_s
 
 __all__ = ["format_duration", "parse_duration_s"]
-
-SECONDS_BY_UNIT = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-PLAIN_NUMBER = re.compile(r"\d+(?:\.\d+)?")
-
-
-def parse_duration_s(text: str) -> float:
-    """Return seconds; a number without a unit is seconds.
-
-    Raises:
-        InvalidArgument: ``text`` is no duration, or a negative one.
-    """
-    text = text.strip()
-    if PLAIN_NUMBER.fullmatch(text):
-        return float(text)
-    parts = PART.findall(text)
-    if not parts or "".join(number + unit for number, unit in parts) != text:
-        raise InvalidArgument(f"{text!r} is not a duration; write 10, 500ms, 2m30s or 1h")
-    return sum(float(number) * SECONDS_BY_UNIT[unit] for number, unit in parts)
 
 
 def format_duration(seconds: float) -> str:
