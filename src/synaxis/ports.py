@@ -17,18 +17,21 @@ from synaxis.effects import (
     SnapshotMeta,
     StoreOperation,
 )
+from synaxis.errors import SynaxisError
 from synaxis.ids import Instant, LogIndex, LogTime, NodeId, Sequence, SessionId, Term
 
 __all__ = [
     "AppendFile",
     "Attendant",
     "Directory",
+    "Gate",
     "LogStatus",
     "RandomSource",
     "RecoveredGroup",
     "ReplicatedLog",
     "StateMachine",
     "StoringMachine",
+    "VolatileMachine",
 ]
 
 
@@ -117,6 +120,18 @@ class StoringMachine(StateMachine, Protocol):
         ...
 
 
+class VolatileMachine(StateMachine, Protocol):
+    """A state machine of a volatile group: its log lives in memory, and may be lost with it."""
+
+    def begin_era(self, era: int) -> None:
+        """Forget everything: a new, later era of the group begins; also called at the start.
+
+        Whatever is numbered from now on must be numbered higher than anything of an earlier
+        era, of which this replica may know nothing.
+        """
+        ...
+
+
 class Attendant(Protocol):
     """The leader's private half of a state machine: what it decides without the log.
 
@@ -163,6 +178,10 @@ class Attendant(Protocol):
         """Return whether there is something to do that only a true leader may do."""
         ...
 
+    def asked(self) -> None:
+        """Note that a confirmation is being asked for: it counts for what was wanted before."""
+        ...
+
     def confirmed(self, now: LogTime) -> None:
         """Do it: a quorum has confirmed the leadership after it was asked for."""
         ...
@@ -173,6 +192,56 @@ class Attendant(Protocol):
 
     def take_commands(self) -> list[msgspec.Struct]:
         """Drain commands that the leader should propose in its own name."""
+        ...
+
+
+class Gate(Protocol):
+    """Who decides when the leader's log may have a client's command, and answer a question.
+
+    A ``token`` stands for a command or question with whoever waits for it. Called only between the
+    attendant's ``begin`` and ``end``, but for ``drop_held``.
+    """
+
+    def holds(
+        self, session: SessionId, sequence: Sequence, command: msgspec.Struct, token: object
+    ) -> bool:
+        """Take a command that must not enter the log yet; False if it may.
+
+        Raises:
+            SynaxisError: it is refused; nothing was done.
+        """
+        ...
+
+    def holds_query(self, query: msgspec.Struct, token: object) -> bool:
+        """Take a question that must not be answered yet; False if it may.
+
+        Raises:
+            SynaxisError: it is refused.
+        """
+        ...
+
+    def settled(self, session: SessionId, sequence: Sequence, command: msgspec.Struct) -> None:
+        """Take the news that a command of this leader is applied, or never will be."""
+        ...
+
+    def take_released(self) -> list[object]:
+        """Drain the tokens of commands that may enter the log, in order."""
+        ...
+
+    def take_questions(self) -> list[object]:
+        """Drain the tokens of questions that may be answered."""
+        ...
+
+    def take_refusals(self) -> list[tuple[object, SynaxisError]]:
+        """Drain (token, why) of what will not be done."""
+        ...
+
+    def is_open(self) -> bool:
+        """Whether something may be taken from it now."""
+        ...
+
+    def drop_held(self) -> list[object]:
+        """Return the tokens of everything that is held, and forget them."""
         ...
 
 
@@ -214,6 +283,16 @@ class ReplicatedLog(Protocol):
     @property
     def ready(self) -> bool:
         """Whether this replica leads and has committed an entry of its own term."""
+        ...
+
+    @property
+    def era(self) -> int | None:
+        """Which life of a volatile group this is; None for a group whose log is on disk."""
+        ...
+
+    @property
+    def wants_snapshot(self) -> bool:
+        """Whether a peer lacks what the log of this volatile group has dropped: see ``offer``."""
         ...
 
     def handle(self, sender: NodeId, message: msgspec.Struct, now: Instant) -> None:
@@ -283,6 +362,10 @@ class ReplicatedLog(Protocol):
 
         Emits a ``Persist`` that holds the snapshot.
         """
+        ...
+
+    def offer(self, snapshot: Snapshot) -> None:
+        """Take a snapshot of the applied state for the peers that want one; kept no longer."""
         ...
 
     def members_at(self, index: LogIndex) -> Members:

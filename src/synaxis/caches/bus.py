@@ -69,7 +69,7 @@ class Dirty(msgspec.Struct, frozen=True, array_like=True, gc=False):
 class Attach(msgspec.Struct, frozen=True, array_like=True, tag=180):
     """First on a stream: "I hold no line". Answered with Attached.
 
-    ``dirty`` is what earlier streams left unconfirmed; each is answered with Flushed first.
+    ``dirty`` is what earlier streams left unconfirmed; each is answered with Flushed.
     """
 
     agent: AgentId

@@ -264,8 +264,9 @@ class KeyInfo(msgspec.Struct, frozen=True, array_like=True, tag=163):
     key: str
     state: str
     """``M`` or ``E``: it has an owner who may or may not have written it; ``S``, ``I``."""
-    owner: AgentId | None
-    sharers: tuple[AgentId, ...]
+    owner: str | None
+    """Agents by the names that they gave themselves: their numbers are their secrets."""
+    sharers: tuple[str, ...]
     version: Version
     value_bytes: int
     expires_at: LogTime
@@ -275,8 +276,6 @@ class KeyInfo(msgspec.Struct, frozen=True, array_like=True, tag=163):
     """What is under way: "" or a bus transaction's name."""
     waiting: int
     """Transactions that wait for it."""
-    names: tuple[tuple[AgentId, str], ...] = ()
-    """What the agents call themselves."""
 
 
 class DescribeCaches(msgspec.Struct, frozen=True, array_like=True, tag=164):

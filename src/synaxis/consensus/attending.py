@@ -100,6 +100,8 @@ class Attending:
     def asked(self) -> None:
         """A confirmation was asked for."""
         self._waiting = True
+        if self._attendant is not None:
+            self._attendant.asked()
 
     def failed(self) -> None:
         """The confirmation did not come."""

@@ -12,7 +12,6 @@ Sources: Ongaro, thesis 3.8, 5.1, 6.3, 6.4.
 from typing import cast
 
 import msgspec
-from google_crc32c import value as crc32c
 
 from synaxis.consensus.attending import CONFIRMATION, Attending
 from synaxis.consensus.commands import (
@@ -25,19 +24,21 @@ from synaxis.consensus.commands import (
     SessionClosed,
     SessionOpened,
 )
+from synaxis.consensus.gating import Gating
 from synaxis.consensus.inflight import Inflight
 from synaxis.consensus.reads import Read, Reads
 from synaxis.consensus.refusals import (
-    ALREADY_ACKNOWLEDGED,
     SESSION_EXPIRED,
     limit_exceeded,
     not_executed,
+    refuse_sequence,
 )
 from synaxis.consensus.replica_codec import (
     ENCODER,
-    ReplicaState,
     batch_decoder,
-    with_typed_replies,
+    decode_state,
+    encode_state,
+    make_snapshot,
 )
 from synaxis.consensus.replica_config import ReplicaConfig
 from synaxis.consensus.sessions import (
@@ -51,18 +52,21 @@ from synaxis.effects import (
     Entry,
     EntryKind,
     PersistMark,
-    Refused,
     Reply,
     Snapshot,
-    SnapshotMeta,
     refusal,
 )
-from synaxis.errors import (
-    NotLeader,
-    SynaxisError,
-)
+from synaxis.errors import NotLeader, SynaxisError
 from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, Sequence, SessionId, Term
-from synaxis.ports import Attendant, LogStatus, ReplicatedLog, StateMachine, StoringMachine
+from synaxis.ports import (
+    Attendant,
+    Gate,
+    LogStatus,
+    ReplicatedLog,
+    StateMachine,
+    StoringMachine,
+    VolatileMachine,
+)
 
 __all__ = ["Replica"]
 
@@ -99,8 +103,6 @@ class Replica:
         self.log_time = LogTime(0)
         self.leases = LeaseKeeper(config.stall_ms)
         self._decoder = batch_decoder(machine)
-        self._state_decoder = msgspec.msgpack.Decoder(ReplicaState)
-        self._reply_types = machine.reply_types
         self._store: StoringMachine | None = None
         """The machine, if its bulk lies in a message store."""
         if hasattr(machine, "take_store"):
@@ -109,6 +111,7 @@ class Replica:
         self.serving_since = LogIndex(0)
         """Entries up to this one were applied before this replica began to serve as leader."""
         self._attending = Attending(None)
+        self._gating = Gating(None)
         self._clock_base = 0
         self._now = now
         self._led_term: Term | None = None
@@ -127,12 +130,18 @@ class Replica:
         self._bytes_since_snapshot = 0
         self._snapshot_bytes = 0
         self._snapshot_asked = False
-        if snapshot is not None:
+        if log.era is not None:
+            cast("VolatileMachine", machine).begin_era(log.era)
+        elif snapshot is not None:
             self._restore(snapshot)
 
     def attended_by(self, attendant: Attendant) -> None:
         """Let ``attendant`` be the machine's private half whenever this replica leads."""
         self._attending = Attending(attendant)
+
+    def guarded_by(self, gate: Gate) -> None:
+        """Let ``gate`` decide when the log may have clients' commands, and answer questions."""
+        self._gating = Gating(gate)
 
     # --- inputs -----------------------------------------------------------------------------
 
@@ -178,6 +187,10 @@ class Replica:
             self.config.validate_ttl(command.ttl_ms)
         elif not isinstance(command, CloseSession):
             self.machine.validate(command)
+            if self._gating.is_closed and not self._serving:
+                raise NotLeader("this node does not serve the group yet", leader=self.log.leader)
+            if self._gating.holds(proposal, handle):
+                return
         self._open.append(proposal)
         self._open_handles.append(handle)
 
@@ -192,7 +205,7 @@ class Replica:
         self._now = now
         if stale:
             self._answer(Read(handle, query, now))
-        else:
+        elif not self._serving or not self._gating.holds_query(query, handle):
             self._read(Read(handle, query, now))
 
     def demand(
@@ -253,9 +266,9 @@ class Replica:
 
         ``restore`` stays in the batch as news only: the state has been replaced already.
         """
-        if self._snapshot_asked:
-            self._take_snapshot()
+        self._take_snapshots()
         self._notice_loss()
+        self._pass_gate()
         attendants = self._attending.take_proposals()
         if self._open or attendants:
             self._append_batch(attendants)
@@ -264,9 +277,7 @@ class Replica:
             self._read(Read(None, CONFIRMATION, self._now))
         self._reads.ticket = None
         effects = self.log.take_effects()
-        if effects.restore is not None:
-            self._restore(effects.restore)
-            self.tally.snapshots_installed += 1
+        self._replace_state(effects)
         for entry in effects.apply:
             self._apply_entry(entry)
         if self._store is not None:
@@ -284,10 +295,17 @@ class Replica:
             effects.events, self._events = self._events, []
         return effects
 
+    def _pass_gate(self) -> None:
+        """Take up what the gate lets through by now."""
+        self._gating.release_into(self._open, self._open_handles)
+        for question, handle in self._gating.take_questions():
+            self._read(Read(handle, question, self._now))
+        self._replies += self._gating.take_refusals()
+
     @property
     def is_restless(self) -> bool:
         """Whether another ``take_effects`` should follow at once."""
-        return self._attending.is_restless
+        return self._attending.is_restless or self._gating.is_open or self.log.wants_snapshot
 
     def _append_batch(self, attendants: list[Proposal]) -> None:
         """Propose what is open, and behind it what the attendant wants."""
@@ -300,6 +318,7 @@ class Replica:
         except SynaxisError as error:
             self._expiring = ()
             self._attending.refused(attendants)
+            self._gating.settled(proposals[: len(proposals) - len(attendants)])
             body = refusal(error)
             self._replies.extend(not_executed(handle, body) for handle in handles if handle)
             return
@@ -326,6 +345,8 @@ class Replica:
         else:
             batch, handles = inflight.batch, inflight.handles
         self._apply_batch(batch, handles)
+        if inflight is not None:
+            self._gating.settled(batch.proposals)
         if self._bytes_since_snapshot > self.config.snapshot_after(self._snapshot_bytes):
             self._snapshot_asked = True
 
@@ -366,7 +387,8 @@ class Replica:
         replies = session.replies
         if sequence in replies:
             return replies[sequence]
-        refused = self._refuse_sequence(session, sequence)
+        replies_max = self.config.sessions.replies_per_session_max
+        refused = refuse_sequence(session, sequence, replies_max)
         if refused is not None:
             return CachedReply(self.applied_index, rank, refused)
         replies[sequence] = None
@@ -424,16 +446,6 @@ class Replica:
                 self._replies.append(Reply(handle, cached.index, cached.rank, cached.body))
         return rank
 
-    def _refuse_sequence(self, session: Session, sequence: Sequence) -> Refused | None:
-        acked = session.acked
-        if sequence <= acked.floor or (acked.ranges and sequence in acked):
-            return ALREADY_ACKNOWLEDGED
-        if len(session.replies) >= self.config.sessions.replies_per_session_max:
-            return limit_exceeded(
-                "replies_per_session_max", self.config.sessions.replies_per_session_max
-            )
-        return None
-
     # --- leading ----------------------------------------------------------------------------
 
     def stamp(self) -> LogTime:
@@ -484,7 +496,7 @@ class Replica:
         self._inflight.clear()
         self._fail(list(self._waiting.values()))
         self._waiting.clear()
-        self._fail(self._open_handles)
+        self._fail(self._open_handles + self._gating.drop())
         self._open, self._open_handles = [], []
         self._fail([read.handle for read in self._reads.drop_unconfirmed()])
 
@@ -547,44 +559,56 @@ class Replica:
 
     # --- snapshots --------------------------------------------------------------------------
 
-    def _take_snapshot(self) -> None:
+    def _take_snapshots(self) -> None:
+        if self.log.wants_snapshot:
+            self.log.offer(self._make_snapshot())
+        elif self._snapshot_asked:
+            self._compact()
+
+    def _compact(self) -> None:
         """Compact the log behind the applied state, unless that is not on disk yet."""
         index = self.applied_index
         status = self.log.status()
-        if index <= status.snapshot_index:
-            self._snapshot_asked = False
+        if index <= status.snapshot_index or self.log.era is not None:
+            self._snapshot_asked = False  # of a volatile group the log makes its own decision
             return
         if status.stable_index < index:
             return
         self._snapshot_asked = False
-        data = self.state()
-        attachments = self._store.attachments() if self._store is not None else ()
-        term, members = self.log.term_at(index), self.log.members_at(index)
-        meta = SnapshotMeta(index, term, members, len(data), crc32c(data), attachments)
+        snapshot = self._make_snapshot()
         self._bytes_since_snapshot = 0
-        self._snapshot_bytes = len(data)
+        self._snapshot_bytes = snapshot.meta.size
+        self.log.compact(snapshot)
+
+    def _make_snapshot(self) -> Snapshot:
         self.tally.snapshots_taken += 1
-        self.log.compact(Snapshot(meta, data))
+        attachments = self._store.attachments() if self._store is not None else ()
+        return make_snapshot(self.log, self.applied_index, self.state(), attachments)
 
     def state(self) -> bytes:
         """Return the whole replicated state; equal on all replicas at equal applied index."""
-        state = ReplicaState(
-            self.log_time,
-            self.sessions.save(),
-            self.machine.snapshot(),
-            list(self.sessions.ended.items()),
-        )
-        return ENCODER.encode(state)
+        return encode_state(self.log_time, self.sessions, self.machine)
 
     def _restore(self, snapshot: Snapshot) -> None:
-        state = self._state_decoder.decode(snapshot.data)
-        self.log_time = state.log_time
-        self.sessions.load([with_typed_replies(each, self._reply_types) for each in state.sessions])
-        self.sessions.ended = dict(state.ended)
-        self.machine.restore(state.machine)
+        self.log_time = decode_state(snapshot.data, self.sessions, self.machine)
         self.applied_index = snapshot.meta.index
         self._bytes_since_snapshot = 0
         self._snapshot_bytes = snapshot.meta.size
+
+    def _replace_state(self, effects: Effects) -> None:
+        if effects.era is not None:
+            self._begin_era(effects.era)
+        if effects.restore is not None:
+            self._restore(effects.restore)
+            self.tally.snapshots_installed += 1
+
+    def _begin_era(self, era: int) -> None:
+        """Become blank: a volatile group began anew. Leadership of the old era is lost by now."""
+        self._fail([read.handle for read in self._reads.drop_all()])
+        self.sessions.load([])
+        self.sessions.ended = {}
+        self.applied_index, self.log_time = LogIndex(0), LogTime(0)
+        cast("VolatileMachine", self.machine).begin_era(era)
 
     def check_invariants(self) -> None:
         """Assert what must always hold."""

@@ -177,6 +177,9 @@ class Dispatcher:
             dirty.popleft().dirty = False
         return False
 
+    def asked(self) -> None:
+        """Whatever is deliverable when the confirmation comes may go: nothing to note."""
+
     def confirmed(self, now: LogTime) -> None:
         """Leadership is confirmed: deliver."""
         desk = self._desk

@@ -1,0 +1,62 @@
+"""Writes of owners on their way through the log, and what the owners are told then (rule 4)."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from synaxis.caches.bus import Dirty, Flushed
+from synaxis.caches.commands import ABSENT, AgentId, Backing, Version, WriteBack
+from synaxis.caches.machine import CacheMachine
+
+__all__ = ["Flights"]
+
+
+class Flight(msgspec.Struct):
+    """A write that was proposed."""
+
+    agent: AgentId
+    key: str
+    write_id: int
+    through: bool
+    """The owner is answered when the backing store has it too."""
+
+
+class Flights:
+    """See the module. ``tell`` says something to an agent, if it is still attached."""
+
+    def __init__(self, machine: CacheMachine, tell: Callable[[AgentId, Flushed], None]) -> None:
+        self._machine = machine
+        self._tell = tell
+        self._under_way: dict[tuple[AgentId, int], Flight] = {}
+        self._unwritten: dict[str, list[tuple[Version, Flight]]] = {}
+
+    def begin(self, agent: AgentId, key: str, dirty: Dirty, floor: int) -> WriteBack:
+        """Return the command for the log."""
+        through = dirty.backing is Backing.THROUGH
+        self._under_way[agent, dirty.write_id] = Flight(agent, key, dirty.write_id, through)
+        return WriteBack(agent, dirty.write_id, floor, dirty.item, dirty.removed, dirty.backing)
+
+    def applied(self, command: WriteBack) -> None:
+        """A write is in the store."""
+        flight = self._under_way.pop((command.agent, command.write_id), None)
+        if flight is None:
+            return  # the same write, sent twice
+        known = self._machine.agents.get(command.agent)
+        version = Version(ABSENT)
+        if known is not None:
+            version = known.answers.get(command.write_id, version)
+        pending = self._machine.pending.by_key.get(flight.key)
+        if flight.through and pending is not None and pending.version <= version:
+            self._unwritten.setdefault(flight.key, []).append((version, flight))
+        else:
+            self._confirm(flight, version)
+
+    def _confirm(self, flight: Flight, version: Version) -> None:
+        self._tell(flight.agent, Flushed(flight.key, flight.write_id, version))
+
+    def written(self) -> None:
+        """The backing store has more by now."""
+        pending = self._machine.pending.by_key
+        for key in [key for key in self._unwritten if key not in pending]:
+            for version, flight in self._unwritten.pop(key):
+                self._confirm(flight, version)

@@ -1,0 +1,207 @@
+"""The home: who may read and write when, across agents, clients, leases and fail-overs."""
+
+import pytest
+
+from synaxis.caches.bus import LineState
+from synaxis.caches.commands import (
+    Add,
+    AgentKind,
+    Clear,
+    Counted,
+    DescribeKey,
+    Item,
+    Lookup,
+    Put,
+    Remove,
+    Removed,
+    Stored,
+)
+from synaxis.errors import LeaseLost
+from support.cache_shard import CacheShard
+
+KEY = "c/k"
+
+
+def put(value: bytes, **options: object) -> Put:
+    return Put((Item(KEY, value, **options),))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def shard() -> CacheShard:
+    return CacheShard()
+
+
+def test_what_one_agent_writes_another_reads(shard: CacheShard) -> None:
+    a, b = shard.agent(1), shard.agent(2)
+    assert isinstance(shard.do(a, put(b"1")), Stored)
+    assert shard.read(b, KEY) == b"1"
+    assert a.lines[KEY].state is LineState.S
+    assert b.lines[KEY].state is LineState.S
+
+
+def test_a_lone_reader_owns_and_writes_without_asking(shard: CacheShard) -> None:
+    a = shard.agent(1)
+    assert shard.read(a, KEY) is None
+    assert a.lines[KEY].state is LineState.E
+    assert shard.home.tally.transactions == {"BusRd": 1}
+    shard.do(a, put(b"1"))
+    assert shard.home.tally.transactions == {"BusRd": 1, "Flush": 1}
+    assert a.lines[KEY].state is LineState.E
+
+
+def test_a_write_is_answered_when_every_sharer_has_dropped_the_old_value(shard: CacheShard) -> None:
+    a = shard.agent(1, AgentKind.SHARER)
+    shard.propose(put(b"1"))
+    assert shard.read(a, KEY) == b"1"
+    token = shard.propose(put(b"2"))
+    assert token not in shard.answers
+    shard.run()
+    assert isinstance(shard.answers[token], Stored)
+    assert KEY not in a.lines
+    assert shard.read(a, KEY) == b"2"
+
+
+def test_a_sharer_that_does_not_answer_holds_a_write_up_until_its_lease_ends(
+    shard: CacheShard,
+) -> None:
+    a = shard.agent(1, AgentKind.SHARER)
+    shard.propose(put(b"1"))
+    shard.read(a, KEY)
+    del shard.agents[a.id]  # it is stopped
+    token = shard.propose(put(b"2"))
+    shard.pass_time(shard.limits.lease_ms)
+    assert token not in shard.answers
+    assert not a.is_usable(shard.now)  # type: ignore[arg-type]
+    shard.pass_time(shard.limits.patience_ms - shard.limits.lease_ms + 2)
+    assert isinstance(shard.answers[token], Stored)
+
+
+def test_a_new_home_waits_for_agents_of_the_old_one(shard: CacheShard) -> None:
+    a, b = shard.agent(1), shard.agent(2, AgentKind.SHARER)
+    shard.do(a, put(b"1"))
+    shard.read(b, KEY)
+    shard.fail_over()
+    token = shard.propose(put(b"2"))
+    shard.attach(a)
+    shard.run()
+    assert token not in shard.answers
+    shard.attach(b)
+    shard.run()
+    assert isinstance(shard.answers[token], Stored)
+    assert shard.read(b, KEY) == b"2"
+
+
+def test_a_new_home_does_not_wait_for_ever(shard: CacheShard) -> None:
+    a = shard.agent(1)
+    shard.do(a, put(b"1"))
+    shard.fail_over()
+    del shard.agents[a.id]
+    token = shard.propose(put(b"2"))
+    shard.pass_time(shard.limits.patience_ms + 2)
+    assert isinstance(shard.answers[token], Stored)
+
+
+def test_policy_back_answers_before_the_home_knows(shard: CacheShard) -> None:
+    a, b = shard.agent(1), shard.agent(2)
+    shard.do(a, put(b"1"), back=True)
+    shard.do(a, put(b"2"), back=True)
+    assert shard.machine.records.by_key == {}
+    assert shard.ask(Lookup((KEY,))).readings[0].value == b"2"
+    assert shard.read(b, KEY) == b"2"
+    assert a.unflushed == 0
+    shard.do(a, Add("c/n", 2), back=True)
+    assert shard.do(b, Add("c/n", 3), back=True).value == 5
+
+
+def test_policy_back_flushes_by_itself(shard: CacheShard) -> None:
+    a = shard.agent(1)
+    shard.do(a, put(b"1"), back=True)
+    shard.pass_time(1_100)
+    assert shard.machine.records.by_key[KEY].value == b"1"
+    assert a.lines[KEY].state is LineState.E
+
+
+def test_unflushed_writes_survive_a_fail_over(shard: CacheShard) -> None:
+    a, b = shard.agent(1), shard.agent(2)
+    shard.do(a, put(b"1"), back=True)
+    shard.fail_over()
+    shard.attach(b)
+    shard.attach(a)
+    assert shard.read(b, KEY) == b"1"
+    assert shard.home.tally.dirty_lost == 0
+
+
+def test_an_owner_that_dies_takes_its_unflushed_writes_along_and_that_is_counted(
+    shard: CacheShard,
+) -> None:
+    a, b = shard.agent(1), shard.agent(2)
+    shard.do(a, put(b"1"), back=True)
+    del shard.agents[a.id]
+    token = object()
+    shard.call(b, Lookup((KEY,)), token)
+    shard.pass_time(shard.limits.patience_ms + 2)
+    assert shard.answers[token].readings == (None,)  # type: ignore[union-attr]
+    assert shard.home.tally.dirty_lost == 1
+
+
+def test_conditions_hold_wherever_the_write_is_done(shard: CacheShard) -> None:
+    a = shard.agent(1)
+    stored = shard.do(a, put(b"1", if_version=0))
+    (version,) = stored.versions
+    assert shard.do(a, put(b"2", if_version=version + 7)).conflicts == ((0, version),)
+    assert shard.do(a, put(b"2", if_version=version)).versions[0] > version
+    assert shard.do(a, Remove((KEY,))) == Removed(1)
+    assert shard.do(a, Remove((KEY,))) == Removed(0)
+    assert shard.do(a, Add("c/n", 5)) == Counted(5, shard.machine.records.by_key["c/n"].version)
+
+
+def test_clearing_a_tag_takes_it_from_everybody(shard: CacheShard) -> None:
+    a = shard.agent(1, AgentKind.SHARER)
+    shard.propose(put(b"1", tags=("t",)))
+    shard.propose(Put((Item("c/other", b"2"),)))
+    shard.read(a, KEY)
+    shard.read(a, "c/other")
+    token = shard.propose(Clear("c", "t"))
+    shard.run()
+    assert isinstance(shard.answers[token], Removed)
+    assert KEY not in a.lines
+    assert "c/other" in a.lines
+    assert shard.read(a, KEY) is None
+    assert shard.read(a, "c/other") == b"2"
+
+
+def test_one_agent_computes_a_missing_value(shard: CacheShard) -> None:
+    a, b = shard.agent(1, AgentKind.SHARER), shard.agent(2, AgentKind.SHARER)
+    a.reserve(KEY, "a", renew=False)
+    b.reserve(KEY, "b", renew=False)
+    shard.send(a)
+    shard.send(b)
+    shard.run()
+    token = shard.answers["a"].token  # type: ignore[union-attr]
+    assert token > 0
+    assert "b" not in shard.answers
+    shard.propose(Put((Item(KEY, b"1"),), fill=token))
+    shard.run()
+    assert shard.answers["b"].token == 0  # type: ignore[union-attr]
+    with pytest.raises(LeaseLost):
+        shard.propose(Put((Item(KEY, b"2"),), fill=token))
+
+
+def test_a_reservation_is_void_once_somebody_writes(shard: CacheShard) -> None:
+    a = shard.agent(1, AgentKind.SHARER)
+    a.reserve(KEY, "a", renew=False)
+    shard.send(a)
+    shard.run()
+    shard.propose(Remove((KEY,)))
+    with pytest.raises(LeaseLost):
+        shard.propose(Put((Item(KEY, b"1"),), fill=shard.answers["a"].token))  # type: ignore[union-attr]
+
+
+def test_people_can_look_at_a_line(shard: CacheShard) -> None:
+    a, b = shard.agent(1), shard.agent(2)
+    shard.do(a, put(b"1"))
+    assert shard.ask(DescribeKey(KEY)).state == "E"
+    assert shard.ask(DescribeKey(KEY)).owner == "agent 1"
+    shard.read(b, KEY)
+    info = shard.ask(DescribeKey(KEY))
+    assert (info.state, info.owner, info.sharers) == ("S", None, ("agent 1", "agent 2"))
