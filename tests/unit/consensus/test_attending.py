@@ -84,6 +84,9 @@ class Witness:
     def wants_confirmation(self) -> bool:
         return self.wants
 
+    def asked(self) -> None:
+        assert self.leading
+
     def confirmed(self, now: LogTime) -> None:
         assert self.leading
         self.confirmations += 1
