@@ -3,6 +3,7 @@
 from math import inf
 from typing import Protocol
 
+from synaxis.caches.commands import Add, Clear, Put, Remove
 from synaxis.client.requests import Request
 from synaxis.client.routing import RETRIED_CODES, Router
 from synaxis.consensus.commands import CloseSession
@@ -21,9 +22,10 @@ from synaxis.wire.client import (
     Submission,
 )
 
-__all__ = ["AbandonRequest", "CallOwner", "CallRequest", "Command"]
+__all__ = ["AbandonRequest", "CacheWrite", "CallOwner", "CallRequest", "Command"]
 
-Command = LockCommand | QueueCommand | CloseSession
+CacheWrite = Put | Add | Remove | Clear
+Command = LockCommand | QueueCommand | CacheWrite | CloseSession
 
 
 class CallOwner(Protocol):

@@ -7,6 +7,7 @@ it stands still while the machine is suspended, and the cluster does not wait fo
 
 import time
 from collections.abc import Callable
+from functools import partial
 
 __all__ = ["now", "wall_now"]
 
@@ -15,7 +16,7 @@ def _boot_clock() -> Callable[[], float]:
     clock_id = getattr(time, "CLOCK_BOOTTIME", None)
     if clock_id is None:
         return time.monotonic  # noqa: TID251  # this module is the client's Clock
-    return lambda: time.clock_gettime(clock_id)
+    return partial(time.clock_gettime, clock_id)
 
 
 now: Callable[[], float] = _boot_clock()

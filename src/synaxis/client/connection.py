@@ -211,6 +211,11 @@ class Connection:
         if self._wake is not None:
             self._wake_writer()
 
+    @property
+    def unsent(self) -> int:
+        """Messages that wait for the next frame."""
+        return len(self._outgoing)
+
     def _wake_writer(self) -> None:
         wake, self._wake = self._wake, None
         # The writer may have been cancelled: what is open then goes to another node.
@@ -273,6 +278,10 @@ class Connection:
                 request = take(message.id, None)
                 if request is not None:
                     request.answered(message)
+            elif type(message) is Said:
+                request = self.open.get(message.stream)
+                if request is not None:
+                    request.said(message)
             else:
                 self._dispatch_rare(message)
 

@@ -8,6 +8,7 @@ costs no timer and no task.
 import asyncio
 from typing import Any, Protocol
 
+from synaxis.caches.commands import Lookup
 from synaxis.cluster.commands import (
     CreateTopic,
     DeleteTopic,
@@ -38,6 +39,7 @@ from synaxis.wire.client import (
     Notice,
     Query,
     RemoveMember,
+    Said,
     StatusRequest,
     TransferLeadership,
     Welcome,
@@ -63,6 +65,7 @@ Question = (
     | DescribeTopic
     | Browse
     | BrowseDead
+    | Lookup
 )
 TopicOperation = CreateTopic | UpdateTopic | DeleteTopic
 Operation = TransferLeadership | StatusRequest | AddMember | RemoveMember | TopicOperation
@@ -127,6 +130,12 @@ class Request:
     def streamed(self, message: Delivered | Assigned) -> None:
         """Take what a queue shard has for the member that attached."""
 
+    def said(self, message: Said) -> None:
+        """Take what a cache's home tells the agent that attached."""
+
+    def interrupted(self) -> None:
+        """Take the news that the connection is gone, before anything else becomes of it."""
+
     def failed(self, error: SynaxisError) -> None:
         """Settle with an error."""
         if not self.future.done():
@@ -142,6 +151,11 @@ class Request:
     @property
     def repeatable(self) -> bool:
         """Whether it may be sent again although an earlier try may have been executed."""
+        return True
+
+    @property
+    def portable(self) -> bool:
+        """Whether other nodes may be asked instead; if not, it fails with the node's reason."""
         return True
 
     def wanted(self) -> bool:

@@ -148,6 +148,33 @@ class Router:
         self._park(request)
         self._settle(request.group)
 
+    def send_anywhere(self, request: Request) -> None:
+        """Send to the leader if it is connected, else to any node: a replica will do."""
+        others = iter(self._connections.values())
+        connection = self._leaders.get(request.group) or next(others, None)
+        if connection is not None:
+            connection.send(request)
+            return
+        self.send(request)
+
+    def send_to(self, node: NodeId, request: Request) -> bool:
+        """Send to this node; returns False, and sends nothing, if it is not connected."""
+        connection = self._connections.get(node)
+        if connection is None or connection.closed:
+            return False
+        connection.send(request)
+        return True
+
+    @property
+    def nodes(self) -> tuple[NodeId, ...]:
+        """The nodes that are connected now."""
+        return tuple(self._connections)
+
+    def reach_all(self) -> None:
+        """Dial every known node that is not connected; returns at once."""
+        for url in self._urls:
+            self._dial(url)
+
     def leader(self, group: GroupId) -> Carrier | None:
         """Return the connection to the leader of ``group``, if there is one now."""
         return self._leaders.get(group)
@@ -202,7 +229,7 @@ class Router:
         """Send elsewhere what a node did not execute, or settle it with the node's reason."""
         connection = request.connection
         error = error_from_wire(failure.code, failure.message, failure.details)
-        if failure.code not in RETRIED_CODES:
+        if failure.code not in RETRIED_CODES or not request.portable:
             request.connection = None
             request.failed(error)
             return
@@ -366,6 +393,7 @@ class Router:
             request.uncertain = True
             request.failure = gone
             request.connection = None
+            request.interrupted()
             if not request.repeatable:
                 request.failed(OutcomeUnknown(f"{gone}: the operation may or may not be done"))
             elif request.wanted() and not self._closing:
