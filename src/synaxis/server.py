@@ -11,6 +11,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import AsyncIterator
 from importlib.metadata import version
 from pathlib import Path
 from ssl import SSLContext
@@ -20,6 +21,8 @@ import structlog
 from synaxis import event_loop
 from synaxis.api.gateway import Gateway, GatewayConfig
 from synaxis.api.http import HttpApi
+from synaxis.backends.backing_store import BackingStore
+from synaxis.backends.opening import open_store
 from synaxis.communication.listener import ListenerConfig, open_listener
 from synaxis.communication.peer_link import LinkConfig
 from synaxis.config import Settings
@@ -120,9 +123,10 @@ class _Process:
                 self._fail,
             )
             config = self._node_config(directory, api_socket)
-            node = BaseNode(config, recovered, commit, directory, gateway, store)
-            gateway.attach(node)
-            await self._serve(node, gateway, api_socket, peer_socket)
+            async with _backing(settings, identity.cluster_id):
+                node = BaseNode(config, recovered, commit, directory, gateway, store)
+                gateway.attach(node)
+                await self._serve(node, gateway, api_socket, peer_socket)
             await commit.aclose()
         if self._failure is not None:
             raise self._failure
@@ -163,7 +167,12 @@ class _Process:
             queue_replica=settings.queue_replica_config(
                 settings.replica_config(), _wall_offset_ms()
             ),
+            cache_replica=settings.cache_replica_config(
+                settings.replica_config(), _wall_offset_ms()
+            ),
             delivery=settings.delivery_limits(),
+            home=settings.home_limits(),
+            agent=settings.agent_config(),
             disk_reserve_bytes=settings.disk_reserve_bytes,
             link=LinkConfig(
                 ssl=_peer_client_tls(settings),
@@ -245,12 +254,26 @@ def _shape(settings: Settings) -> Bootstrap:
         founders=founders or {settings.id: str(settings.peer_advertised)},
         lock_groups=settings.lock_groups,
         queue_groups=settings.queue_groups,
+        cache_groups=settings.cache_groups,
         replication_factor=settings.replication_factor,
         token_epoch=settings.token_epoch,
         locks=settings.lock_limits(),
         queues=settings.queue_limits(),
+        caches=settings.cache_limits(),
         sessions=settings.session_limits(),
     )
+
+
+@contextlib.asynccontextmanager
+async def _backing(settings: Settings, cluster_id: str) -> AsyncIterator[BackingStore | None]:
+    """Yield the store behind the caches, if there is one."""
+    url = settings.cache_store_url.get_secret_value()
+    store = open_store(url, cluster_id, settings.cache_store_timeout_s)
+    try:
+        yield store
+    finally:
+        if store is not None:
+            await store.aclose()
 
 
 def _wall_offset_ms() -> int:

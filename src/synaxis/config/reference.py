@@ -45,7 +45,8 @@ These variables without prefix are understood as well; ours win when both are se
 
 _LEGACY_IN_CODE = {
     "NODE_HOST, NODE_PORT": "`listen`",
-    "NODE_TYPE": "`roles`; `lock_manager` means `locks`, `queue_node` means `queues`",
+    "NODE_TYPE": "`roles`; `lock_manager`, `queue_node` and `cache_node` mean `locks`, `queues` "
+    "and `caches`",
 }
 
 _ENV_START = """\

@@ -13,6 +13,7 @@ from pydantic_settings import (
 )
 
 from synaxis.config.addresses import Address, parse_address, parse_members, parse_node_id
+from synaxis.config.cache_settings import CacheSettings
 from synaxis.config.queue_settings import QueueSettings
 from synaxis.config.setting import setting
 from synaxis.config.sources import DotEnvSource, EnvironmentSource, TomlSource
@@ -25,7 +26,7 @@ from synaxis.storage.write_ahead_log import WalOptions
 __all__ = ["ENV_PREFIX", "GROUPS", "Settings"]
 
 ENV_PREFIX = "SYNAXIS_"
-ROLES = ("locks", "queues")
+ROLES = ("locks", "queues", "caches")
 GROUPS = (
     "Identity",
     "Network",
@@ -34,6 +35,7 @@ GROUPS = (
     "Sessions",
     "Locks",
     "Queues",
+    "Caches",
     "Storage",
     "Limits",
     "Security",
@@ -53,7 +55,7 @@ def _grouped(number: object) -> str:
     return f"{number:,}".replace(",", " ") if isinstance(number, int | float) else str(number)
 
 
-class Settings(QueueSettings):
+class Settings(QueueSettings, CacheSettings):
     """The effective settings of one node, validated one by one.
 
     What several settings must agree on is checked by ``checks.problems``; build instances with
@@ -90,7 +92,7 @@ class Settings(QueueSettings):
     roles: str = setting(
         "Identity",
         "all",
-        "Services that this node takes part in, comma-separated: all, locks, queues.",
+        "Services that this node takes part in, comma-separated: all, locks, queues, caches.",
     )
 
     listen: str = setting(
@@ -150,6 +152,13 @@ class Settings(QueueSettings):
         4,
         "Groups (shards) that share the partitions of all topics; fixed when the cluster is "
         "created. More spread the work over more nodes, and each costs heartbeats and log entries.",
+        ge=1,
+        le=64,
+    )
+    cache_groups: int = setting(
+        "Cluster",
+        4,
+        "Groups (shards) that share the keys of all caches; fixed when the cluster is created.",
         ge=1,
         le=64,
     )

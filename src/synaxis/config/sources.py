@@ -36,6 +36,7 @@ LEGACY_NAMES: Mapping[str, str] = {
     "ELECTION_TIMEOUT_MIN": "election_timeout_ms_min",
     "ELECTION_TIMEOUT_MAX": "election_timeout_ms_max",
     "HEARTBEAT_INTERVAL": "heartbeat_ms",
+    "REDIS_URL": "cache_store_url",
     "REPLICATION_FACTOR": "replication_factor",
     "LOG_LEVEL": "log_level",
     "DATA_DIR": "data_dir",
@@ -49,7 +50,6 @@ LEGACY_WITHOUT_EFFECT: Mapping[str, str] = {
     "MAX_RETRIES": "clients retry until their own timeout",
     "METRICS_PORT": "metrics are served at /metrics of the API address (SYNAXIS_LISTEN)",
     "MIN_QUORUM": "a quorum is always the majority of the voters",
-    "REDIS_URL": "no service that is available yet stores anything in Redis",
     "REQUEST_TIMEOUT": "every client call carries its own timeout",
 }
 """The predecessor's variables that are accepted and change nothing, each with the reason."""

@@ -5,6 +5,7 @@ import secrets
 
 import msgspec
 
+from synaxis.caches.agent import AgentConfig
 from synaxis.caches.limits import CacheLimits, HomeLimits
 from synaxis.cluster.commands import NodeRecord
 from synaxis.cluster.placement import CLUSTER_GROUP, Placement
@@ -75,7 +76,12 @@ class NodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     replica: ReplicaConfig = ReplicaConfig()
     queue_replica: ReplicaConfig = ReplicaConfig()
     """The same for queue shards, whose snapshots are small and whose log is not."""
+    cache_replica: ReplicaConfig = ReplicaConfig()
+    """The same for cache shards."""
     delivery: DeliveryLimits = DeliveryLimits()
+    home: HomeLimits = HomeLimits()
+    agent: AgentConfig = AgentConfig()
+    """What the node's own cache agents may hold."""
     disk_reserve_bytes: int = 256 * 1024 * 1024
     """Free disk space below which the shards that this node leads take no more messages."""
     link: LinkConfig = LinkConfig()

@@ -129,15 +129,15 @@ def test_pbft_is_refused_with_its_reason() -> None:
     assert "pbft is not available yet" in refusal(consensus_type="pbft").message
 
 
-@pytest.mark.parametrize("role", ["cache_node", "worker"])
-def test_roles_that_do_not_exist_yet_are_refused(
-    monkeypatch: pytest.MonkeyPatch, role: str
-) -> None:
-    monkeypatch.setenv("NODE_TYPE", role)
+def test_roles_that_do_not_exist_yet_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NODE_TYPE", "worker")
     assert "not available yet" in refusal().message
 
 
-@pytest.mark.parametrize(("kind", "role"), [("lock_manager", "locks"), ("queue_node", "queues")])
+@pytest.mark.parametrize(
+    ("kind", "role"),
+    [("lock_manager", "locks"), ("queue_node", "queues"), ("cache_node", "caches")],
+)
 def test_the_predecessors_kinds_of_node_are_roles(
     monkeypatch: pytest.MonkeyPatch, kind: str, role: str
 ) -> None:
@@ -157,3 +157,18 @@ def test_every_setting_is_explained_and_belongs_to_a_group() -> None:
     for name, field in Settings.model_fields.items():
         assert re.search(r"\w", field.description or ""), name
         assert Settings.group_of(name)
+
+
+def test_the_predecessors_redis_is_the_store_behind_the_caches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("REDIS_URL", "redis://:secret@cache:6379/0")
+    settings = load_settings()
+    assert settings.cache_store_url.get_secret_value() == "redis://:secret@cache:6379/0"
+    assert "secret" not in repr(settings)
+
+
+def test_a_store_that_is_no_redis_is_refused() -> None:
+    with pytest.raises(ConfigError, match="redis://") as caught:
+        load_settings({"cache_store_url": "http://user:secret@cache"})
+    assert "secret" not in str(caught.value)

@@ -20,6 +20,9 @@ BUILDERS: list[Callable[[Settings], Any]] = [
     Settings.queue_limits,
     Settings.delivery_limits,
     Settings.store_limits,
+    Settings.cache_limits,
+    Settings.home_limits,
+    Settings.agent_config,
 ]
 
 
@@ -47,6 +50,13 @@ def test_the_defaults_are_those_of_the_machines_themselves(
         ("lock_value_bytes_max", 77), ("deadlock_visits_max", 77),
         ("deadlock_victim", "youngest"), ("snapshot_bytes_min", 7777), ("snapshot_ratio", 7.7),
         ("wal_segment_bytes_max", 77_777),
+        ("cache_key_bytes_max", 77), ("cache_value_bytes_max", 77_777),
+        ("cache_records_max", 77), ("cache_bytes_max", 77_777), ("cache_ttl_ms_max", 77),
+        ("cache_tags_per_record_max", 77), ("cache_agents_max", 77), ("cache_pending_max", 77),
+        ("cache_lease_ms", 777), ("cache_lease_margin_ms_min", 77), ("cache_sharers_max", 77),
+        ("cache_lines_max", 77), ("cache_fill_lease_ms", 777), ("cache_waiting_max", 77),
+        ("cache_retire_ms", 7777), ("cache_node_bytes_max", 77_777),
+        ("cache_node_entries_max", 77), ("cache_flush_ms", 77),
     ],
 )  # fmt: skip
 def test_each_setting_arrives(setting: str, value: object) -> None:

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from synaxis.caches.limits import CacheLimits
 from synaxis.consensus.replica_config import SessionLimits
 from synaxis.ids import NodeId
 from synaxis.locks.limits import LockLimits
@@ -29,6 +30,8 @@ def test_founders_with_equal_settings_come_to_the_same_cluster() -> None:
         {"replication_factor": 5},
         {"locks": LockLimits(latches_max=5)},
         {"sessions": SessionLimits(sessions_max=5)},
+        {"caches": CacheLimits(records_max=5)},
+        {"cache_groups": 2},
     ],
     ids=lambda changes: next(iter(changes)),
 )
