@@ -1,4 +1,4 @@
-"""A cache shard in memory: home, store and log in one step, agents on ordered streams, virtual time.
+"""A cache shard in memory: home, store, a log in one step, agents on streams, virtual time.
 
 The log is applied at once, or entry by entry when ``log_is_slow``. Messages wait in ``wires`` until
 ``run`` or ``step`` carries them. No replica, no sockets: the rules alone.
@@ -6,7 +6,7 @@ The log is applied at once, or entry by entry when ``log_is_slow``. Messages wai
 
 from collections import deque
 from itertools import count
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
@@ -14,9 +14,11 @@ from synaxis.caches.agent import Agent, AgentConfig
 from synaxis.caches.commands import AgentId, AgentKind, Lookup
 from synaxis.caches.home import CacheHome
 from synaxis.caches.limits import CacheLimits, HomeLimits
-from synaxis.caches.local import Outcome
 from synaxis.caches.machine import CacheMachine
 from synaxis.ids import Instant, LogTime, Sequence, SessionId
+
+if TYPE_CHECKING:
+    from synaxis.caches.local import Outcome
 
 __all__ = ["CacheShard"]
 
@@ -98,7 +100,7 @@ class CacheShard:
         self.machine.validate(command)
         whole = SessionId(session), sequence, command, token
         self.home.see(LogTime(self.now))
-        if not self.home.holds(SessionId(session), sequence, command, whole):
+        if not self.home.gate.holds(SessionId(session), sequence, command, whole):
             self.log.append(whole)
         self._after_home()
         return token
@@ -107,7 +109,7 @@ class CacheShard:
         """Ask as a client does that talks to the home; return the answer, None if it waits."""
         token = object()
         self.home.see(LogTime(self.now))
-        if not self.home.holds_query(query, (query, token)):
+        if not self.home.gate.holds_query(query, (query, token)):
             return self.machine.query(query, LogTime(self.now))
         self.run()
         return self.answers.get(token)
@@ -144,19 +146,21 @@ class CacheShard:
     def _after_home(self) -> None:
         home = self.home
         while True:
-            for whole in home.take_released():
+            for whole in home.gate.take_released():
                 self.log.append(whole)  # type: ignore[arg-type]
             for command in home.take_commands():
                 self.log.append((SessionId(0), Sequence(0), command, None))
-            for query, token in home.take_questions():  # type: ignore[misc]
+            for whole in home.gate.take_questions():
+                query, token = cast("tuple[msgspec.Struct, object]", whole)
                 self.answers[token] = self.machine.query(query, LogTime(self.now))
-            for (_, token), error in home.take_refusals():  # type: ignore[misc]
+            for whole, error in home.gate.take_refusals():
+                _, token = cast("tuple[msgspec.Struct, object]", whole)
                 self.answers[token] = error
             if home.wants_confirmation():
                 home.asked()
                 home.confirmed(LogTime(self.now))
             for handle, message in home.take_replies():
-                number, stream = handle  # type: ignore[misc]
+                number, stream = cast("tuple[AgentId, int]", handle)
                 self.to_agent[number].append((stream, message))
             if self.log_is_slow or not self.apply_one():
                 break
@@ -172,7 +176,7 @@ class CacheShard:
         reply = self.machine.apply(session, sequence, command, LogTime(self.now))
         if token is not None and reply is not None:
             self.answers[token] = reply
-        self.home.settled(session, sequence, command)
+        self.home.gate.settled(session, sequence, command)
         return True
 
     def pass_time(self, ms: int) -> None:
@@ -197,6 +201,6 @@ class CacheShard:
             agent.detached()
         self.home.end()
         self.home.take_replies()
-        self.home.drop_held()
+        self.home.gate.drop_held()
         self.home = CacheHome(self.machine, self.limits)
         self.home.begin(LogTime(self.now))

@@ -137,7 +137,7 @@ class Agent:
         """Say good-bye on the present stream; nothing may be unflushed."""
         self._out.messages.append(Detach())
 
-    def receive(  # noqa: C901  # one case per message
+    def receive(  # one case per message
         self, stream: int, message: HomeMessage, now: Instant
     ) -> None:
         """Take a message of the home."""
@@ -158,9 +158,7 @@ class Agent:
             case Attached():
                 self._attached(message, now)
             case Reserved():
-                reservation = self._reservations.pop(message.request, None)
-                if reservation is not None:
-                    self._out.answers.append((reservation[1], message))
+                self._reserved(message)
             case Detached():
                 self.detached()
 
@@ -217,6 +215,13 @@ class Agent:
         if self.lease_until is not NEVER:
             self._out.messages.append(reserve)
         return number
+
+    def _reserved(self, message: Reserved) -> None:
+        reservation = self._reservations.pop(message.request, None)
+        if reservation is not None:
+            self._out.answers.append((reservation[1], message))
+        elif message.token:
+            self.surrender(message.key, token=message.token)  # it crossed with our taking it back
 
     def surrender(self, key: str, *, token: int = 0, request: int = 0) -> None:
         """Give back a right that was not used, or take back a wish for one."""

@@ -2,6 +2,7 @@
 
 import pytest
 
+from support.cache_shard import CacheShard
 from synaxis.caches.bus import LineState
 from synaxis.caches.commands import (
     Add,
@@ -17,7 +18,6 @@ from synaxis.caches.commands import (
     Stored,
 )
 from synaxis.errors import LeaseLost
-from support.cache_shard import CacheShard
 
 KEY = "c/k"
 
