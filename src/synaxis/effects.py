@@ -18,6 +18,7 @@ from synaxis.ids import LogIndex, LogTime, NodeId, Sequence, SessionId, Term
 
 __all__ = [
     "Attachment",
+    "Configuration",
     "Effects",
     "Entry",
     "EntryKind",
@@ -55,16 +56,6 @@ class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     payload: bytes
 
 
-class HardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """What a voter must never forget (thesis 3.8)."""
-
-    term: Term
-    voted_for: NodeId | None
-    repair_after: Term = Term(0)
-    """Not 0: the log may lack entries that it once acknowledged, until it durably holds an
-    entry of a later term than this; the node neither votes nor campaigns meanwhile."""
-
-
 class Members(msgspec.Struct, frozen=True, array_like=True):
     """A group's configuration; ``outgoing`` is non-empty while joint consensus runs (4.3).
 
@@ -74,6 +65,36 @@ class Members(msgspec.Struct, frozen=True, array_like=True):
     voters: tuple[NodeId, ...] = ()
     outgoing: tuple[NodeId, ...] = ()
     learners: tuple[NodeId, ...] = ()
+
+
+class Configuration(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What is left of a log that was forgotten: its last configuration, and how new it is.
+
+    Of two configurations the one whose (as_of, index) is greater comes from the newer log.
+    """
+
+    as_of: Term
+    """Term of the last entry of the log that this was in force in."""
+    index: LogIndex
+    """Where in that log it was; 0: before the first entry."""
+    members: Members
+
+    @property
+    def position(self) -> tuple[Term, LogIndex]:
+        """How new it is: compared as the ends of two logs are (thesis 3.6.1)."""
+        return self.as_of, self.index
+
+
+class HardState(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """What a voter must never forget (thesis 3.8)."""
+
+    term: Term
+    voted_for: NodeId | None
+    repair_after: Term = Term(0)
+    """Not 0: the log may lack entries that it once acknowledged, until it durably holds an
+    entry of a later term than this; the node neither votes nor campaigns meanwhile."""
+    configuration: Configuration | None = None
+    """Volatile groups only: the newest configuration that their log ever held here."""
 
 
 class Attachment(msgspec.Struct, frozen=True, array_like=True):
@@ -217,6 +238,10 @@ class Effects:
     send_after: list[tuple[NodeId, msgspec.Struct]] = field(default_factory=list)
     """Votes and acknowledgements: promises about what ``persist`` holds, and every ``persist``
     before it; without one, they wait for those still under way."""
+
+    era: int | None = None
+    """A volatile group began anew: forget its whole state, of which nothing may be seen again.
+    What follows in this batch belongs to this era."""
 
     restore: Snapshot | None = None
     """Replace the whole state by this before applying ``apply``."""

@@ -129,6 +129,8 @@ class Node:
         """Payloads of the COMMANDS entries applied so far: the whole state machine."""
         self.applied: list[Entry] = []
         """Entries applied since the start."""
+        self.eras: list[int] = []
+        """Eras that began since the start."""
         self.reads: list[tuple[int, LogIndex]] = []
         self.failed_reads: list[int] = []
         self.unwritten: list[Effects] = []
@@ -156,6 +158,8 @@ class Node:
 
     def drain(self) -> Effects:
         """Take the effects and carry them out, as far as the disk allows."""
+        if self.raft.wants_snapshot:
+            self.raft.offer(self.make_snapshot())
         effects = self.raft.take_effects()
         self.history.append(effects)
         for observe in self.network.observers:
@@ -192,6 +196,9 @@ class Node:
                 self.raft.persisted(effects.persist.mark, self.network.now)
 
     def _apply(self, effects: Effects) -> None:
+        if effects.era is not None:
+            self.state, self.applied_index = [], LogIndex(0)
+            self.eras.append(effects.era)
         if effects.restore is not None:
             self.state = decode_state(effects.restore.data)
             self.applied_index = effects.restore.meta.index
@@ -206,17 +213,15 @@ class Node:
 
     def compact(self, *, attached: bool = False) -> Snapshot:
         """Take a snapshot of the applied state and drop the log behind it."""
-        index = self.applied_index
-        snapshot = make_snapshot(
-            index,
-            self.raft.term_at(index),
-            self.raft.members_at(index),
-            encode_state(self.state),
-            attached=attached,
-        )
+        snapshot = self.make_snapshot(attached=attached)
         self.raft.compact(snapshot)
         self.drain()
         return snapshot
+
+    def make_snapshot(self, *, attached: bool = False) -> Snapshot:
+        index = self.applied_index
+        term, group = self.raft.term_at(index), self.raft.members_at(index)
+        return make_snapshot(index, term, group, encode_state(self.state), attached=attached)
 
 
 def is_busy(effects: Effects) -> bool:

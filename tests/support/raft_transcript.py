@@ -66,7 +66,7 @@ class Transcript:
     # Commands
 
     def do_add_nodes(self, voters: str = "", learners: str = "", **limits: str) -> None:
-        config = RaftConfig(**{name: int(value) for name, value in limits.items()})
+        config = RaftConfig(**{name: int(value) for name, value in limits.items()})  # type: ignore[arg-type]
         self.network = Network(voters, learners, config=config)
         self.network.observers.append(self._observe)
         for node in self.network.nodes.values():

@@ -58,6 +58,11 @@ class Reads:
         self.ticket = None
         return dropped
 
+    def drop_all(self) -> list[Read]:
+        """The state that was asked about is gone: forget everything, and return it."""
+        confirmed, self._confirmed = self._confirmed, []
+        return self.drop_unconfirmed() + [read for _, read in confirmed]
+
     def due(
         self, applied: LogIndex, fate_of: Callable[[msgspec.Struct | SessionId], LogIndex]
     ) -> list[Read]:

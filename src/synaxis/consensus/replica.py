@@ -41,21 +41,9 @@ from synaxis.consensus.replica_codec import (
     make_snapshot,
 )
 from synaxis.consensus.replica_config import ReplicaConfig
-from synaxis.consensus.sessions import (
-    CachedReply,
-    LeaseKeeper,
-    Session,
-    SessionTable,
-)
-from synaxis.effects import (
-    Effects,
-    Entry,
-    EntryKind,
-    PersistMark,
-    Reply,
-    Snapshot,
-    refusal,
-)
+from synaxis.consensus.sessions import CachedReply, LeaseKeeper, Session, SessionTable
+from synaxis.consensus.tally import ReplicaTally
+from synaxis.effects import Effects, Entry, EntryKind, PersistMark, Reply, Snapshot, refusal
 from synaxis.errors import NotLeader, SynaxisError
 from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, Sequence, SessionId, Term
 from synaxis.ports import (
@@ -71,15 +59,6 @@ from synaxis.ports import (
 __all__ = ["Replica"]
 
 _INTERNAL = SessionId(0)
-
-
-class ReplicaTally(msgspec.Struct):
-    """What happened here, for metrics; sessions are counted by the leader only."""
-
-    sessions_opened: int = 0
-    sessions_expired: int = 0
-    snapshots_taken: int = 0
-    snapshots_installed: int = 0
 
 
 class Replica:
@@ -609,6 +588,7 @@ class Replica:
         self.sessions.ended = {}
         self.applied_index, self.log_time = LogIndex(0), LogTime(0)
         cast("VolatileMachine", self.machine).begin_era(era)
+        self.tally.eras_begun += 1
 
     def check_invariants(self) -> None:
         """Assert what must always hold."""

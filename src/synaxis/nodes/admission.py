@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from synaxis.cluster.machine import ClusterMachine
+from synaxis.consensus.raft.messages import era_of, first_term
 from synaxis.errors import IdentityMismatch, ProtocolViolation
 from synaxis.ids import GroupId, NodeId, Term
 from synaxis.nodes.node_config import NodeConfig
@@ -12,8 +13,13 @@ from synaxis.wire.peer import PROTOCOL_VERSION, PeerFrame, PeerHello, PeerRefusa
 
 __all__ = ["Admission", "check_frame"]
 
-TERM_LEAP_MAX = 2**40
-"""How far ahead a peer's term may be: one leap to 2**64 would leave no term to elect in."""
+TERM_LEAP_MAX = 2**32
+"""How far ahead a peer's term may be: one leap to the end of an era would leave no term to elect
+in. Terms leap by a million where a disk lost records, so this is thousands of damaged disks."""
+
+ERA_LEAP_MAX = 2**16
+"""How many eras a peer's volatile group may be ahead: far more than anybody is away for, and too
+few to use up 64 bits."""
 
 
 class Admission:
@@ -109,8 +115,19 @@ class Admission:
         return None
 
 
-def check_frame(sender: NodeId, frame: PeerFrame, term_of: Callable[[GroupId], Term]) -> None:
+def check_frame(
+    sender: NodeId,
+    frame: PeerFrame,
+    term_of: Callable[[GroupId], Term],
+    era_of_group: Callable[[GroupId], int | None],
+) -> None:
     """Refuse what no node of this program says.
+
+    Args:
+        sender: whose link it came on.
+        frame: what was said.
+        term_of: our own term in a group.
+        era_of_group: our own era of a volatile group; None for one whose log is on disk.
 
     Raises:
         ProtocolViolation: the link must be closed.
@@ -118,10 +135,14 @@ def check_frame(sender: NodeId, frame: PeerFrame, term_of: Callable[[GroupId], T
     if frame.heartbeat is not None and frame.heartbeat.record.node_id != sender:
         raise ProtocolViolation(f"{sender} speaks for {frame.heartbeat.record.node_id}")
     for envelope in frame.envelopes:
-        term = envelope.message.term
+        term, group = envelope.message.term, envelope.group
         if 0 <= term <= TERM_LEAP_MAX:
             continue
-        if term < 0 or term - term_of(envelope.group) > TERM_LEAP_MAX:
+        own_era = era_of_group(group)
+        era_max = 0 if own_era is None else own_era + ERA_LEAP_MAX
+        in_era = term - first_term(era_of(term))
+        is_far = in_era > TERM_LEAP_MAX and term - term_of(group) > TERM_LEAP_MAX
+        if term < 0 or era_of(term) > era_max or is_far:
             raise ProtocolViolation(f"{sender} speaks of term {term}")
 
 

@@ -100,6 +100,8 @@ class BaseNode:
         groups = build_groups(config, self.cluster, recovered, now)
         for group in groups.damaged:
             log.error("disk log damaged: neither voting nor leading until repaired", group=group)
+        if groups.forgotten:
+            log.info("caches begin empty and are filled by their leaders", groups=groups.forgotten)
         self.replicas, self.dispatchers = groups.replicas, groups.dispatchers
         self.store = store
         self.watches = WatchHub(bootstrap.groups, config.history_events_max, config.watchers_max)
@@ -183,7 +185,7 @@ class BaseNode:
     # --- what the bus says ------------------------------------------------------------------
 
     def _received(self, sender: NodeId, frame: PeerFrame) -> None:
-        check_frame(sender, frame, self._term_of)
+        check_frame(sender, frame, self._term_of, self._era_of)
         if frame.heartbeat is not None:
             self.detector.heard(sender, self.driver.now())
             self._register(frame.heartbeat.record)
@@ -196,6 +198,10 @@ class BaseNode:
     def _term_of(self, group: GroupId) -> Term:
         replica = self.replicas.get(group)
         return Term(0) if replica is None else replica.status().term
+
+    def _era_of(self, group: GroupId) -> int | None:
+        replica = self.replicas.get(group)
+        return None if replica is None else replica.log.era
 
     def _up(self, node: NodeId, welcome: PeerWelcome) -> None:
         del welcome

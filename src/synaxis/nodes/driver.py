@@ -92,7 +92,10 @@ class Observer(Protocol):
         ...
 
     def reset(self, group: GroupId, index: LogIndex) -> None:
-        """A snapshot replaced the state up to ``index``: events before it were missed."""
+        """A snapshot replaced the state up to ``index``: events before it were missed.
+
+        0: a volatile group began a new era, and nothing of the past is true any more.
+        """
         ...
 
     def leadership(self, group: GroupId) -> None:
@@ -280,6 +283,8 @@ class NodeDriver:
             self._outlet.send(node, group, message)
         if store is not None:
             self._prepare(store, group, effects)
+        if effects.era is not None:
+            self._observer.reset(group, LogIndex(0))
         if effects.restore is not None:
             self._observer.reset(group, effects.restore.meta.index)
         self._persist(runtime, effects)

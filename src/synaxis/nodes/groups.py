@@ -1,5 +1,6 @@
 """What a group is made of: the machine its name stands for, its log, and who attends to it."""
 
+import dataclasses
 import random
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -19,7 +20,10 @@ from synaxis.ports import RecoveredGroup
 from synaxis.queues.delivery.dispatcher import Dispatcher
 from synaxis.queues.machine import QueueMachine
 
-__all__ = ["Groups", "build_groups", "shard_number"]
+__all__ = ["Groups", "build_groups", "is_volatile", "shard_number"]
+
+_VOLATILE_KINDS = ("caches",)
+"""Groups whose log lives in memory; everybody else asks the log itself: ``ReplicatedLog.era``."""
 
 
 class Groups(NamedTuple):
@@ -30,6 +34,13 @@ class Groups(NamedTuple):
     """Of the queue shards, whether this node leads them or not."""
     damaged: list[GroupId]
     """Their records were lost: they neither vote nor lead until repaired."""
+    forgotten: list[GroupId]
+    """The same, but their log is in memory only, so that every restart does it."""
+
+
+def is_volatile(group: GroupId) -> bool:
+    """Return whether the log of ``group`` lives in memory only."""
+    return group.partition("/")[0] in _VOLATILE_KINDS
 
 
 def shard_number(group: GroupId) -> int:
@@ -48,12 +59,12 @@ def build_groups(
     Raises:
         StorageCorrupt: records were lost, and nobody is left who could repair them.
     """
-    groups = Groups({}, {}, [])
+    groups = Groups({}, {}, [], [])
     for group in config.bootstrap.groups:
         found = recovered.get(group, RecoveredGroup())
         raft = _log(group, config, found, now)
         if raft.damaged:
-            groups.damaged.append(group)
+            (groups.damaged if raft.era is None else groups.forgotten).append(group)
         if group.startswith("queues/"):
             replica, dispatcher = _queue_shard(group, config, raft, found, now)
             groups.dispatchers[group] = dispatcher
@@ -73,8 +84,9 @@ def _limits(config: NodeConfig, limits: ReplicaConfig) -> ReplicaConfig:
 def _log(group: GroupId, config: NodeConfig, found: RecoveredGroup, now: Instant) -> Raft:
     spread = random.Random()  # noqa: S311  # spreads election timeouts; no secret
     members = config.bootstrap.members(group)
-    raft = Raft(config.node_id, config.raft, found, members, spread, now)
-    if raft.damaged and raft.status().members.voters == (config.node_id,):
+    limits = dataclasses.replace(config.raft, volatile=is_volatile(group))
+    raft = Raft(config.node_id, limits, found, members, spread, now)
+    if raft.era is None and raft.damaged and raft.status().members.voters == (config.node_id,):
         raise StorageCorrupt(
             f"the disk log is damaged and this node is the only voter of {group}: what was lost "
             "cannot be repaired. The damaged files are kept beside the log. To begin anew, start "

@@ -5,10 +5,10 @@ import pytest
 
 from synaxis.cluster.commands import AddNode, NodeRecord, RegisterNode, RemoveNode
 from synaxis.cluster.machine import ClusterMachine
-from synaxis.consensus.raft.messages import TimeoutNow
+from synaxis.consensus.raft.messages import TimeoutNow, first_term
 from synaxis.errors import IdentityMismatch, ProtocolViolation
 from synaxis.ids import GroupId, LogTime, NodeId, Sequence, SessionId, Term
-from synaxis.nodes.admission import TERM_LEAP_MAX, Admission, check_frame
+from synaxis.nodes.admission import ERA_LEAP_MAX, TERM_LEAP_MAX, Admission, check_frame
 from synaxis.nodes.node_config import Bootstrap, NodeConfig
 from synaxis.topics import TopicLimits
 from synaxis.wire.peer import PROTOCOL_VERSION, Envelope, Heartbeat, PeerFrame, PeerHello
@@ -121,8 +121,17 @@ def test_a_certificate_serves_for_the_node_that_it_names(
     assert Door().code(certificate) == code
 
 
+DISK, MEMORY = GroupId("locks/0"), GroupId("caches/0")
+OWN_TERM = {DISK: Term(2**35), MEMORY: Term(first_term(7) + 2**35)}
+OWN_ERA = {DISK: None, MEMORY: 7}
+
+
 def check(frame: PeerFrame) -> None:
-    check_frame(N2, frame, {GroupId("g"): Term(2**50)}.__getitem__)
+    check_frame(N2, frame, OWN_TERM.__getitem__, OWN_ERA.__getitem__)
+
+
+def speak(group: GroupId, term: int) -> None:
+    check(PeerFrame([Envelope(group, TimeoutNow(Term(term)))]))
 
 
 def test_a_heartbeat_is_about_its_sender() -> None:
@@ -131,12 +140,31 @@ def test_a_heartbeat_is_about_its_sender() -> None:
         check(PeerFrame([], Heartbeat(1, NodeRecord(N3, "h:3", ""))))
 
 
-@pytest.mark.parametrize("term", [0, 1, TERM_LEAP_MAX, 2**50 - 1, 2**50 + TERM_LEAP_MAX])
+@pytest.mark.parametrize("term", [0, 1, TERM_LEAP_MAX, 2**35 - 1, 2**35 + TERM_LEAP_MAX])
 def test_a_term_may_be_old_or_somewhat_ahead(term: int) -> None:
-    check(PeerFrame([Envelope(GroupId("g"), TimeoutNow(Term(term)))]))
+    speak(DISK, term)
 
 
-@pytest.mark.parametrize("term", [-1, 2**50 + TERM_LEAP_MAX + 1, 2**64 - 1])
+@pytest.mark.parametrize("term", [-1, 2**35 + TERM_LEAP_MAX + 1, 2**64 - 1])
 def test_a_term_that_would_end_all_elections_is_refused(term: int) -> None:
     with pytest.raises(ProtocolViolation):
-        check(PeerFrame([Envelope(GroupId("g"), TimeoutNow(Term(term)))]))
+        speak(DISK, term)
+
+
+@pytest.mark.parametrize("era", [0, 7, 8, 7 + ERA_LEAP_MAX])
+def test_a_volatile_group_may_be_in_another_era(era: int) -> None:
+    speak(MEMORY, first_term(era) + 1)
+
+
+@pytest.mark.parametrize(
+    ("group", "term"),
+    [
+        (DISK, first_term(1)),
+        (MEMORY, first_term(8 + ERA_LEAP_MAX)),
+        (MEMORY, first_term(9) - 1),
+        (MEMORY, 2**64 - 1),
+    ],
+)
+def test_an_era_that_no_group_can_be_in_is_refused(group: GroupId, term: int) -> None:
+    with pytest.raises(ProtocolViolation):
+        speak(group, term)

@@ -74,6 +74,16 @@ class RaftConfig:
     """A learner that is more entries behind the commit index cannot become a voter: it would
     stop the cluster until it had caught up (thesis 4.2.1)."""
 
+    volatile: bool = False
+    """Whether the log is in memory only, and the group begins a new era when too many have lost
+    it: DESIGN.md, "Volatile groups". A property of the group: equal on all nodes, for ever."""
+
+    volatile_log_bytes_max: int = 8 * _MIB
+    """Payload bytes of applied entries after which a volatile group drops its log (but for the
+    suffix) without a snapshot. Smaller: slow peers need whole snapshots, which cost a pause of the
+    leader and the state's size in memory. Larger: only memory. While a snapshot is on its way
+    eight times as much is kept, so that the log behind it is still there when it arrives."""
+
     damaged_term_leap: int = 1_000_000
     """Terms that a node skips when its disk lost records. Must exceed the number of elections
     whose record could be lost; see DESIGN.md. 0 would let it break a forgotten promise."""
@@ -88,7 +98,8 @@ class RaftConfig:
             ConfigError: the message names the field.
         """
         for field in fields(self):
-            least = 0 if field.name in ("commit_notice_ms", "suffix_entries_max") else 1
+            may_be_zero = field.name in ("commit_notice_ms", "suffix_entries_max", "volatile")
+            least = 0 if may_be_zero else 1
             if getattr(self, field.name) < least:
                 raise ConfigError(f"{field.name} must be at least {least}", field=field.name)
         if self.election_timeout_min_ms < 2 * self.heartbeat_ms:

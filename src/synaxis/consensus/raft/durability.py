@@ -9,12 +9,15 @@ Sources: Ongaro, thesis 3.8, 10.2.1.
 """
 
 from collections import deque
+from typing import Final
 
 from synaxis.consensus.raft.log import RaftLog
 from synaxis.effects import HardState, Persist, PersistMark, Snapshot
-from synaxis.ids import LogIndex
+from synaxis.ids import LogIndex, Term
 
-__all__ = ["Durability"]
+__all__ = ["Durability", "HardStateDurability"]
+
+_NO_ENTRY: Final = LogIndex(0)
 
 
 class Durability:
@@ -59,6 +62,11 @@ class Durability:
         self.truncate(LogIndex(1))
         self.snapshot = snapshot
 
+    def settle(self, log: RaftLog, hard_state: HardState) -> bool:
+        """Take what needs no disk as stable. Returns whether that was news; here it never is."""
+        del log, hard_state
+        return False
+
     def emit(self, log: RaftLog, hard_state: HardState) -> Persist | None:
         """Return what must be written now, or None."""
         new_hard_state = hard_state if hard_state is not self._hard_state else None
@@ -93,3 +101,35 @@ class Durability:
         """Assert the order of the positions."""
         assert self.stable_index <= self.emitted_index <= log.last_index
         assert all(index <= log.last_index for _, index in self._under_way)
+
+
+class HardStateDurability(Durability):
+    """The same for a volatile group: only its hard state goes to the disk.
+
+    An entry is stable as soon as it is in memory, provided that the hard state that it came under
+    is durable: what is said of it is said in that term, under that configuration.
+    """
+
+    __slots__ = ()
+
+    def reset(self, snapshot: Snapshot) -> None:
+        """Start again behind a snapshot, which is not written."""
+        del snapshot
+        self.truncate(LogIndex(1))
+
+    def settle(self, log: RaftLog, hard_state: HardState) -> bool:
+        """Take the whole log as stable, unless the hard state still has to become durable."""
+        if self.stable_index == log.last_index or not self.is_hard_state_durable(hard_state):
+            return False
+        self.emitted_index = self.stable_index = log.last_index
+        return True
+
+    def emit(self, log: RaftLog, hard_state: HardState) -> Persist | None:
+        """Return the hard state if it has changed."""
+        self.emitted_index = log.last_index
+        if hard_state is self._hard_state:
+            return None
+        self._serial += 1
+        self._under_way.append((self._serial, log.last_index))
+        self._hard_state, self._hard_state_serial = hard_state, self._serial
+        return Persist(PersistMark(_NO_ENTRY, Term(0), _NO_ENTRY, self._serial), hard_state)

@@ -123,8 +123,8 @@ class Election:
 
     def _ask(self, term: Term, *, pre: bool = False, transfer: bool = False) -> None:
         state = self._state
-        log = state.log
-        request = RequestVote(term, log.last_index, log.last_term, pre, transfer)
+        last_term, last_index = state.position
+        request = RequestVote(term, last_index, last_term, pre, transfer)
         send = state.send_now if pre else state.send_after
         for peer in state.membership.nodes:
             if peer != state.node_id and state.membership.is_voter(peer):
@@ -156,7 +156,7 @@ class Election:
         state = self._state
         if state.is_damaged:
             return False
-        if not state.log.is_outdated_by(request.last_index, request.last_term):
+        if not state.is_outdated_by(request.last_index, request.last_term):
             return False
         if request.pre and request.term > state.term:
             return True

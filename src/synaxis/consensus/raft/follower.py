@@ -100,6 +100,11 @@ class Follower:
             reply = SnapshotReply(state.term, meta.index, meta.size, installed=True, round=0)
             state.send_after(state.leader, reply)
 
+    def forget(self) -> None:
+        """Throw away what arrived of a snapshot: its era is over."""
+        self._receiver.clear()
+        self._gathering = None
+
     def _is_contained(self, meta: SnapshotMeta) -> bool:
         log = self._state.log
         return log.holds(meta.index, meta.term) or meta.index <= log.commit_index

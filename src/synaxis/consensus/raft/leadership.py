@@ -69,13 +69,24 @@ class Leadership:
         self._grace_given = False
         self._heartbeat_at = Instant(now + state.config.heartbeat_ms)
         self.replication.reset(now)
-        self._first_index = self._append(EntryKind.NOOP, b"").index
+        self._first_index = self._append_first().index
+
+    def _append_first(self) -> Entry:
+        """Append what commits the past.
+
+        In an empty log of a volatile group it says who the members are: they come from an earlier
+        era, and not everybody may know the same.
+        """
+        state = self._state
+        if state.volatile and state.log.last_index == 0:
+            return self._append(EntryKind.MEMBERS, encode_members(state.membership.current))
+        return self._append(EntryKind.NOOP, b"")
 
     def end(self) -> None:
         """Stop to lead. What waited for a confirmation will not get it."""
         self.failed_reads.extend(self.reads.fail())
         self.transfer.clear()
-        self.replication.peers = {}
+        self.replication.dismiss()
         self._is_heartbeat_due = False
         self._notice_at = None
 

@@ -1,7 +1,8 @@
 """The entries that a node holds in memory, from a little before its snapshot to the end.
 
 Invariants: indexes are contiguous and terms never fall; ``base <= snapshot <= applied <= commit
-<= last``; nothing at or below ``commit_index`` is ever truncated. An index that was compacted
+<= last``; nothing at or below ``commit_index`` is ever truncated (a volatile group's new era begins
+with another, empty log: ``forget``). An index that was compacted
 away has no term here: asking for it is an error, never 0.
 
 Sources: Ongaro, thesis 3.5, 3.6, 5.1.
@@ -193,6 +194,10 @@ class RaftLog:
         """Become the empty log behind a snapshot that a leader sent."""
         assert index > self.commit_index, (index, self.commit_index)
         self._start(index, term)
+
+    def forget(self) -> None:
+        """Become the empty log of a new era, whatever was committed in earlier ones."""
+        self._start(LogIndex(0), Term(0))
 
     def check_invariants(self) -> None:
         """Assert what the module docstring promises."""

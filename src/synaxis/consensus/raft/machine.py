@@ -15,20 +15,30 @@ import msgspec
 
 from synaxis.consensus.raft.config import RaftConfig
 from synaxis.consensus.raft.election import Election
+from synaxis.consensus.raft.eras import Forgetting
 from synaxis.consensus.raft.follower import Follower
 from synaxis.consensus.raft.leadership import Leadership
 from synaxis.consensus.raft.messages import (
     AppendEntries,
     AppendReply,
+    Forgot,
     InstallSnapshot,
     RaftMessage,
     RequestVote,
     SnapshotReply,
     TimeoutNow,
     VoteReply,
+    era_of,
 )
 from synaxis.consensus.raft.state import RaftState, Role
-from synaxis.effects import Effects, Members, PersistMark, Snapshot, SnapshotMeta
+from synaxis.effects import (
+    Configuration,
+    Effects,
+    Members,
+    PersistMark,
+    Snapshot,
+    SnapshotMeta,
+)
 from synaxis.errors import ProtocolViolation
 from synaxis.ids import Instant, LogIndex, NodeId, Term
 from synaxis.ports import LogStatus, RandomSource, RecoveredGroup
@@ -36,6 +46,8 @@ from synaxis.ports import LogStatus, RandomSource, RecoveredGroup
 __all__ = ["Raft"]
 
 _REPLIES = (AppendReply, SnapshotReply, VoteReply)
+_SENDING_LOG_FACTOR = 8
+"""See ``RaftConfig.volatile_log_bytes_max``."""
 
 
 class Raft:
@@ -46,7 +58,15 @@ class Raft:
     disk says overrides it.
     """
 
-    __slots__ = ("_election", "_follower", "_handlers", "_leadership", "_now", "_state")
+    __slots__ = (
+        "_election",
+        "_follower",
+        "_forgetting",
+        "_handlers",
+        "_leadership",
+        "_now",
+        "_state",
+    )
 
     def __init__(
         self,
@@ -62,9 +82,11 @@ class Raft:
         self._election = Election(self._state, now)
         self._follower = Follower(self._state)
         self._leadership = Leadership(self._state)
+        self._forgetting = Forgetting(self._state)
         self._handlers: dict[type, Callable[[NodeId, Any, Instant], None]] = {
             AppendEntries: self._on_append,
             AppendReply: self._on_append_reply,
+            Forgot: self._on_forgot,
             InstallSnapshot: self._on_snapshot,
             RequestVote: self._election.answer,
             SnapshotReply: self._on_snapshot_reply,
@@ -92,6 +114,16 @@ class Raft:
         """Whether acknowledged entries may still be missing; it takes no part in elections."""
         return self._state.is_damaged
 
+    @property
+    def era(self) -> int | None:
+        """Which life of a volatile group this is; None for a group whose log is on disk."""
+        return self._state.era if self._state.volatile else None
+
+    @property
+    def wants_snapshot(self) -> bool:
+        """Whether a peer lacks what the log of this volatile group has dropped."""
+        return self._leadership.replication.is_snapshot_wanted
+
     # Inputs
 
     def handle(self, sender: NodeId, message: msgspec.Struct, now: Instant) -> None:
@@ -114,8 +146,10 @@ class Raft:
         if self._state.role is Role.LEADER:
             if not self._leadership.tick(now):
                 self._step_down(now)
-        elif now >= self._election.deadline and self._election.campaign(now):
-            self._leadership.begin(now)
+        elif now >= self._election.deadline:
+            self._complain(now)
+            if self._election.campaign(now):
+                self._leadership.begin(now)
 
     def deadline(self) -> Instant:
         """Return when ``tick`` must be called next."""
@@ -202,6 +236,13 @@ class Raft:
         state.snapshot = snapshot
         state.durability.snapshot = snapshot
 
+    def offer(self, snapshot: Snapshot) -> None:
+        """Take a snapshot of the applied state for the peers that want one; kept no longer."""
+        assert self._state.volatile, "snapshots of a log on disk are kept: compact"
+        assert self._state.log.term_at(snapshot.meta.index) == snapshot.meta.term, snapshot.meta
+        self._leadership.replication.is_snapshot_wanted = False
+        self._state.snapshot = snapshot
+
     # Outputs
 
     def take_effects(self) -> Effects:
@@ -209,6 +250,8 @@ class Raft:
         state = self._state
         leadership = self._leadership
         effects = Effects()
+        if state.volatile:
+            self._settle_volatile()
         if state.role is Role.LEADER:
             leadership.flush()
         if leadership.confirmed_reads:
@@ -220,10 +263,28 @@ class Raft:
         if state.send_after_outbox:
             effects.send_after, state.send_after_outbox = state.send_after_outbox, []
         effects.persist = state.durability.emit(state.log, state.hard_state)
+        if state.volatile and not leadership.replication.is_sending_snapshot:
+            state.snapshot = None  # nobody needs it any more
+        effects.era, state.era_begun = state.era_begun, None
         effects.restore, state.restore = state.restore, None
         effects.apply = state.log.take_committed(state.config.apply_bytes_max)
         effects.gather, state.gather = state.gather, None
         return effects
+
+    def _settle_volatile(self) -> None:
+        """Do for a log in memory what the disk's answer and snapshots do for one on disk."""
+        state, log = self._state, self._state.log
+        state.remember_configuration()
+        if state.durability.settle(log, state.hard_state):
+            state.check_repaired()
+            if state.role is Role.LEADER:
+                self._advance_commit(self._now)
+        is_sending = self._leadership.replication.is_sending_snapshot
+        limit = state.config.volatile_log_bytes_max * (_SENDING_LOG_FACTOR if is_sending else 1)
+        if log.log_bytes > limit and log.applied_index > log.snapshot_index:
+            config = state.config
+            log.compact(log.applied_index, config.suffix_entries_max, config.suffix_bytes_max)
+            state.membership.compact(log.snapshot_index)
 
     def members_at(self, index: LogIndex) -> Members:
         """Return the configuration in force at ``index`` (for building a snapshot)."""
@@ -276,6 +337,8 @@ class Raft:
     def _is_admitted(self, sender: NodeId, message: RaftMessage, now: Instant) -> bool:
         """Sort a message by its term (3.3); returns whether it is to be looked at."""
         state = self._state
+        if era_of(message.term) > state.era:
+            self._follow_era(era_of(message.term), now)
         if message.term == state.term:
             return True
         if message.term < state.term:
@@ -302,6 +365,9 @@ class Raft:
                 # never be able to reach it.
                 reply = AppendReply(term, False, LogIndex(0), Term(0), 0)
                 self._state.send_now(sender, reply)
+            case Forgot():
+                # As a refusal it moves the sender to our term, and to our era.
+                self._state.send_now(sender, VoteReply(term, False, pre=True))
             case _:
                 pass
 
@@ -322,6 +388,39 @@ class Raft:
                 f"{sender} and {state.leader} both lead term {state.term}", term=state.term
             )
         self._election.hear_leader(sender, now)
+
+    # Eras of a volatile group
+
+    def _complain(self, now: Instant) -> None:
+        """Hearing no leader, and having forgotten, tell the others; perhaps all have."""
+        if self._state.has_forgotten:
+            self._forgetting.tell()
+            self._end_era_if_over(now)
+
+    def _on_forgot(self, sender: NodeId, message: Forgot, now: Instant) -> None:
+        if self._state.has_forgotten:
+            self._forgetting.hear(sender, message)
+            self._end_era_if_over(now)
+
+    def _end_era_if_over(self, now: Instant) -> None:
+        if self._forgetting.is_era_over():
+            newest = self._forgetting.newest()
+            self._begin_era(self._state.era + 1, newest, now)
+            self._election.hasten(now)
+
+    def _follow_era(self, era: int, now: Instant) -> None:
+        """Take the word of anyone who is in a later era: it proves that this one is over."""
+        if not self._state.volatile:
+            raise ProtocolViolation(f"era {era} of a group whose log is on disk")
+        self._begin_era(era, self._state.configuration, now)
+
+    def _begin_era(self, era: int, configuration: Configuration, now: Instant) -> None:
+        self._step_down(now)
+        leadership = self._leadership
+        leadership.failed_reads += [ticket for ticket, _ in leadership.confirmed_reads]
+        leadership.confirmed_reads = []
+        self._follower.forget()
+        self._state.begin_era(era, configuration)
 
     # Messages of the current term
 

@@ -5,19 +5,37 @@ Every message carries the sender's term. The sender itself is known from the lin
 
 import msgspec
 
-from synaxis.effects import Entry, SnapshotMeta
+from synaxis.effects import Configuration, Entry, SnapshotMeta
 from synaxis.ids import LogIndex, Term
 
 __all__ = [
+    "ERA_BITS",
     "AppendEntries",
     "AppendReply",
+    "Forgot",
     "InstallSnapshot",
     "RaftMessage",
     "RequestVote",
     "SnapshotReply",
     "TimeoutNow",
     "VoteReply",
+    "era_of",
+    "first_term",
 ]
+
+ERA_BITS = 36
+"""Bits of a term below its era. An election takes a round trip at least: 2**36 of them take longer
+than any cluster lives, so that no term ever grows into the next era by itself."""
+
+
+def era_of(term: int) -> int:
+    """Return the era that ``term`` belongs to; groups whose log is on disk never leave era 0."""
+    return term >> ERA_BITS
+
+
+def first_term(era: int) -> Term:
+    """Return the term that an era begins with; nobody leads it."""
+    return Term(era << ERA_BITS)
 
 
 class RequestVote(msgspec.Struct, frozen=True, array_like=True, tag=1):
@@ -90,6 +108,18 @@ class TimeoutNow(msgspec.Struct, frozen=True, array_like=True, tag=7):
     term: Term
 
 
+class Forgot(msgspec.Struct, frozen=True, array_like=True, tag=8):
+    """A voter of a volatile group has forgotten the log, and hears no leader (``eras``).
+
+    It promises to take part in no earlier term, and, unless a leader of this term or a later one
+    repairs it, in no election of this era.
+    """
+
+    term: Term
+    configuration: Configuration
+    """The newest one that the sender's log ever held."""
+
+
 RaftMessage = (
     RequestVote
     | VoteReply
@@ -98,4 +128,5 @@ RaftMessage = (
     | InstallSnapshot
     | SnapshotReply
     | TimeoutNow
+    | Forgot
 )

@@ -29,17 +29,29 @@ __all__ = ["Replication"]
 class Replication:
     """The peers of a leader."""
 
-    __slots__ = ("_state", "peers")
+    __slots__ = ("_state", "is_snapshot_wanted", "peers")
 
     def __init__(self, state: RaftState) -> None:
         self._state = state
         self.peers: dict[NodeId, Progress] = {}
         """Sorted by id. Empty unless this node leads."""
+        self.is_snapshot_wanted = False
+        """A peer lacks entries that were dropped without a snapshot (volatile groups)."""
 
     def reset(self, now: Instant) -> None:
         """Know nothing about anyone: a new term begins."""
-        self.peers = {}
+        self.dismiss()
         self.follow_membership(now)
+
+    def dismiss(self) -> None:
+        """Forget all peers: this node leads no more."""
+        self.peers = {}
+        self.is_snapshot_wanted = False
+
+    @property
+    def is_sending_snapshot(self) -> bool:
+        """Whether a snapshot is on its way to anybody."""
+        return any(progress.sender is not None for progress in self.peers.values())
 
     def follow_membership(self, now: Instant) -> None:
         """Take up who joined and drop who left; known peers keep what is known of them."""
@@ -151,8 +163,7 @@ class Replication:
         sent = False
         while progress.next <= log.last_index and progress.may_send():
             if progress.next <= log.base_index:
-                assert self._state.snapshot is not None, "entries are only dropped by a snapshot"
-                progress.send_snapshot(self._state.snapshot)
+                self._send_snapshot(progress)
                 break
             first = progress.next
             entries = log.slice(first, self._state.config.append_bytes_max)
@@ -160,6 +171,16 @@ class Replication:
             progress.sent(entries[-1].index, sum(map(entry_bytes, entries)))
             sent = True
         return sent
+
+    def _send_snapshot(self, progress: Progress) -> None:
+        """Begin with the last snapshot; a volatile group makes one when it is wanted."""
+        state = self._state
+        snapshot = state.snapshot
+        if snapshot is not None and snapshot.meta.index >= state.log.base_index:
+            progress.send_snapshot(snapshot)
+            return
+        assert state.volatile, "entries on disk are only dropped by a snapshot"
+        self.is_snapshot_wanted = True
 
     def _send_heartbeat(self, peer: NodeId, progress: Progress, confirmation_round: int) -> None:
         # Without entries the position is still a question, and the answer finds lost messages,

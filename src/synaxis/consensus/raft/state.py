@@ -9,10 +9,11 @@ from enum import Enum
 import msgspec
 
 from synaxis.consensus.raft.config import RaftConfig
-from synaxis.consensus.raft.durability import Durability
+from synaxis.consensus.raft.durability import Durability, HardStateDurability
 from synaxis.consensus.raft.log import RaftLog
 from synaxis.consensus.raft.membership import Membership
-from synaxis.effects import Entry, EntryKind, HardState, Members, Snapshot
+from synaxis.consensus.raft.messages import era_of, first_term
+from synaxis.effects import Configuration, Entry, EntryKind, HardState, Members, Snapshot
 from synaxis.ids import LogIndex, NodeId, Term
 from synaxis.ports import RandomSource, RecoveredGroup
 
@@ -32,8 +33,10 @@ class RaftState:
     """Term, vote, log, configuration, and the messages that wait to leave."""
 
     __slots__ = (
+        "bootstrap",
         "config",
         "durability",
+        "era_begun",
         "gather",
         "hard_state",
         "leader",
@@ -47,6 +50,7 @@ class RaftState:
         "send_now_outbox",
         "snapshot",
         "term",
+        "volatile",
     )
 
     def __init__(
@@ -59,6 +63,10 @@ class RaftState:
     ) -> None:
         self.node_id = node_id
         self.config = config
+        self.bootstrap = bootstrap
+        self.volatile = config.volatile
+        self.era_begun: int | None = None
+        """Waits for the next ``Effects``."""
         self.random = random
         self.role = Role.FOLLOWER
         self.leader: NodeId | None = None
@@ -70,9 +78,17 @@ class RaftState:
         """The same, but its attachments are missing."""
         self.send_now_outbox: list[tuple[NodeId, msgspec.Struct]] = []
         self.send_after_outbox: list[tuple[NodeId, msgspec.Struct]] = []
+        self._recover(recovered)
+
+    def _recover(self, recovered: RecoveredGroup) -> None:
+        self.hard_state = recovered.hard_state
+        self.term = recovered.hard_state.term
+        if self.volatile:
+            self._recover_volatile(recovered)
+            return
         if recovered.snapshot is None:
             self.log = RaftLog(LogIndex(0), Term(0), recovered.entries)
-            self.membership = Membership(LogIndex(0), bootstrap)
+            self.membership = Membership(LogIndex(0), self.bootstrap)
         else:
             meta = recovered.snapshot.meta
             self.log = RaftLog(meta.index, meta.term, recovered.entries)
@@ -80,16 +96,30 @@ class RaftState:
         for entry in recovered.entries:
             if entry.kind is EntryKind.MEMBERS:
                 self.membership.append(entry)
-        self.hard_state = recovered.hard_state
-        self.term = recovered.hard_state.term
         self.durability = Durability(recovered.hard_state, self.log.last_index)
         if recovered.damaged:
-            # Terms that are far apart make every promise forgotten with the lost records
-            # irrelevant: DESIGN.md, "A damaged disk".
-            leap = Term(max(self.term, self.log.last_term) + config.damaged_term_leap)
-            self.set_hard_state(HardState(leap, None, repair_after=leap))
+            self._leap()
         elif self.term < self.log.last_term:
-            self.set_hard_state(HardState(self.log.last_term, None, self.hard_state.repair_after))
+            self._replace_hard_state(term=self.log.last_term, voted_for=None)
+
+    def _recover_volatile(self, recovered: RecoveredGroup) -> None:
+        self.snapshot = None
+        self.log = RaftLog(LogIndex(0), Term(0), ())
+        self.membership = Membership(LogIndex(0), self.configuration.members)
+        self.durability = HardStateDurability(recovered.hard_state, self.log.last_index)
+        if recovered.damaged:
+            self._leap()
+        elif self.term > 0:
+            # Entries are lost, but no term and no vote: one term is far enough.
+            self._replace_hard_state(
+                term=Term(self.term + 1), voted_for=None, repair_after=self.term
+            )
+
+    def _leap(self) -> None:
+        # Terms that are far apart make every promise forgotten with the lost records
+        # irrelevant: DESIGN.md, "A damaged disk".
+        leap = Term(max(self.term, self.log.last_term) + self.config.damaged_term_leap)
+        self._replace_hard_state(term=leap, voted_for=None, repair_after=leap)
 
     @property
     def voted_for(self) -> NodeId | None:
@@ -101,22 +131,91 @@ class RaftState:
         """Whether acknowledged entries may be missing: no vote and no candidacy."""
         return self.hard_state.repair_after > 0
 
+    @property
+    def has_forgotten(self) -> bool:
+        """Whether this node of a volatile group lost the log and was not repaired yet."""
+        return self.volatile and self.is_damaged
+
+    @property
+    def era(self) -> int:
+        """Which era this node is in; 0 for ever if the log is on disk."""
+        return era_of(self.term)
+
+    @property
+    def configuration(self) -> Configuration:
+        """The newest configuration that a volatile group's log ever held here."""
+        known = self.hard_state.configuration
+        return Configuration(Term(0), LogIndex(0), self.bootstrap) if known is None else known
+
+    @property
+    def position(self) -> tuple[Term, LogIndex]:
+        """How up to date this node is (3.6.1).
+
+        With a log that a new era has emptied it is as its configuration is: elections must not
+        go back behind a change of members that others know of.
+        """
+        log = self.log
+        if self.volatile and log.last_index == 0:
+            return self.configuration.position
+        return log.last_term, log.last_index
+
+    def is_outdated_by(self, last_index: LogIndex, last_term: Term) -> bool:
+        """Return whether a candidate whose log ends so is at least as up to date (3.6.1)."""
+        if self.volatile and self.log.last_index == 0:
+            return (last_term, last_index) >= self.position
+        return self.log.is_outdated_by(last_index, last_term)
+
     def set_hard_state(self, hard_state: HardState) -> None:
         """Replace term and vote; the next ``Persist`` holds them."""
         assert hard_state.term >= self.term, (hard_state, self.term)
+        assert self.volatile or era_of(hard_state.term) == 0, "only volatile groups have eras"
         self.hard_state = hard_state
         self.term = hard_state.term
 
     def enter_term(self, term: Term, voted_for: NodeId | None = None) -> None:
         """Move to a higher term, in which this node votes as given."""
         assert term > self.term, (term, self.term)
-        self.set_hard_state(HardState(term, voted_for, self.hard_state.repair_after))
+        assert era_of(term) == self.era, "an era begins with its first term: begin_era"
+        self._replace_hard_state(term=term, voted_for=voted_for)
+
+    def _replace_hard_state(self, **changes: object) -> None:
+        self.set_hard_state(msgspec.structs.replace(self.hard_state, **changes))
+
+    def begin_era(self, era: int, configuration: Configuration) -> None:
+        """Forget everything but the members: the group begins anew (``eras``)."""
+        assert self.volatile, "the log is on disk: nothing of it may be forgotten"
+        assert era > self.era, (era, self.era)
+        self.log.forget()
+        self.membership.reset(LogIndex(0), configuration.members)
+        self.durability.truncate(LogIndex(1))
+        self.snapshot = self.restore = self.gather = None
+        # What was to be said belongs to the era that is over.
+        self.send_now_outbox, self.send_after_outbox = [], []
+        self.era_begun = era
+        self.set_hard_state(HardState(first_term(era), None, Term(0), configuration))
+
+    def remember_configuration(self) -> None:
+        """Let the hard state of a volatile group know the members that the log has by now.
+
+        Before anything is acknowledged, so that of the voters that every majority needs one
+        knows them still when all have forgotten the log. Never goes back: what a node that
+        catches up has read so far may be older than what it once knew.
+        """
+        log, membership = self.log, self.membership
+        if not self.volatile or log.last_index == 0:
+            return
+        if (log.last_term, membership.current_index) > self.configuration.position:
+            self._replace_hard_state(
+                configuration=Configuration(
+                    log.last_term, membership.current_index, membership.current
+                )
+            )
 
     def vote_for(self, candidate: NodeId) -> None:
         """Cast the vote of this term (3.4); a second one must be equal."""
         assert self.voted_for in (None, candidate), (self.voted_for, candidate)
         if self.voted_for is None:
-            self.set_hard_state(HardState(self.term, candidate, self.hard_state.repair_after))
+            self._replace_hard_state(voted_for=candidate)
 
     def send_now(self, peer: NodeId, message: msgspec.Struct) -> None:
         """Send what promises nothing about the disk, but for the term it carries.
@@ -152,7 +251,7 @@ class RaftState:
         self.log.reset(meta.index, meta.term)
         self.membership.reset(meta.index, meta.members)
         self.durability.reset(snapshot)
-        self.snapshot = snapshot
+        self.snapshot = None if self.volatile else snapshot
         self.restore = snapshot
 
     def check_repaired(self) -> None:
@@ -161,4 +260,4 @@ class RaftState:
         if not self.is_damaged or stable < self.log.base_index:
             return
         if self.log.term_at(stable) > self.hard_state.repair_after:
-            self.set_hard_state(HardState(self.term, self.voted_for))
+            self._replace_hard_state(repair_after=Term(0))

@@ -1,0 +1,81 @@
+"""Eras: how a volatile group begins anew when too many voters have forgotten its log.
+
+The high bits of a term are its era. A voter that has forgotten is in quarantine: it neither votes
+nor campaigns (DESIGN.md, "Volatile groups"). While it hears no leader it says so to its fellow
+voters, and each such word promises that it takes part in no earlier term. Once voters that every
+majority needs have said so *in the same term*, no leader of that term or a later one of this era
+can ever be elected, and none of an earlier term can commit: the era is over, and whoever knows it
+begins the next one.
+
+Invariants: nobody leaves an era while a majority of its voters may remember it; the configuration
+that a new era begins with is at least as new as any that was committed before.
+
+Sources: Ongaro, thesis 3.6.1 and 3.8, from whose proofs this is derived; no published protocol.
+"""
+
+from synaxis.consensus.quorum import majority
+from synaxis.consensus.raft.messages import Forgot
+from synaxis.consensus.raft.state import RaftState
+from synaxis.effects import Configuration, Members
+from synaxis.ids import NodeId, Term
+
+__all__ = ["Forgetting", "is_majority_lost"]
+
+
+def is_majority_lost(members: Members, forgotten: set[NodeId]) -> bool:
+    """Return whether those who may remember are no majority, in both halves if joint."""
+    halves = [half for half in (members.voters, members.outgoing) if half]
+    return bool(halves) and all(
+        len(half) - len(forgotten.intersection(half)) < majority(len(half)) for half in halves
+    )
+
+
+class Forgetting:
+    """Who has said in the present term that it has forgotten, and what it knew of the members."""
+
+    __slots__ = ("_heard", "_state", "_term")
+
+    def __init__(self, state: RaftState) -> None:
+        self._state = state
+        self._heard: dict[NodeId, Configuration] = {}
+        self._term = Term(0)
+
+    def hear(self, sender: NodeId, message: Forgot) -> None:
+        """Note the word of ``sender``, which is of the present term."""
+        self._forget_other_terms()
+        self._heard[sender] = message.configuration
+
+    def tell(self) -> None:
+        """Say to the fellow voters that this node has forgotten, once that is durable."""
+        state = self._state
+        newest = self.newest()
+        if not _is_voter(newest.members, state.node_id):
+            return
+        known = {*newest.members.voters, *newest.members.outgoing}
+        known.update(state.membership.current.voters)
+        for peer in sorted(known - {state.node_id}):
+            state.send_after(peer, Forgot(state.term, state.configuration))
+
+    def is_era_over(self) -> bool:
+        """Return whether this node knows that nobody can lead this era any more."""
+        state = self._state
+        if not state.has_forgotten:
+            return False
+        members = self.newest().members
+        forgotten = {state.node_id, *self._heard}
+        return _is_voter(members, state.node_id) and is_majority_lost(members, forgotten)
+
+    def newest(self) -> Configuration:
+        """Return the newest configuration that this node or one of those heard has known."""
+        self._forget_other_terms()
+        known = [self._state.configuration, *self._heard.values()]
+        return max(known, key=lambda configuration: configuration.position)
+
+    def _forget_other_terms(self) -> None:
+        if self._term != self._state.term:
+            self._term = self._state.term
+            self._heard = {}
+
+
+def _is_voter(members: Members, node: NodeId) -> bool:
+    return node in members.voters or node in members.outgoing
