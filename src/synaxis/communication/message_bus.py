@@ -14,6 +14,7 @@ from synaxis.communication.peer_link import LinkConfig, PeerLink, TrafficCounter
 from synaxis.errors import ProtocolViolation
 from synaxis.ids import GroupId, NodeId
 from synaxis.wire.peer import (
+    BusMessage,
     Envelope,
     Heartbeat,
     PeerFrame,
@@ -124,6 +125,11 @@ class MessageBus:
         link = self._links.get(node)
         if link is not None:
             link.send_segment(message)
+
+    def send_bus(self, node: NodeId, message: BusMessage) -> bool:
+        """Say ``message`` to ``node`` in order; False if that cannot be: see ``PeerLink``."""
+        link = self._links.get(node)
+        return link is not None and link.send_bus(message)
 
     def beat(self, heartbeat: Heartbeat) -> None:
         """Send ``heartbeat`` to everybody."""

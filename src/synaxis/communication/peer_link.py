@@ -2,8 +2,8 @@
 
 The link dials, says hello, and then writes: everything that was handed to ``send`` since the
 last write goes out as one frame. Nothing is queued while there is no connection, because Raft
-repeats what matters and old messages only hurt. Whatever ends a conversation, the link dials
-again.
+repeats what matters and old messages only hurt; caches are told when the link ends. Whatever ends
+a conversation, the link dials again.
 """
 
 import asyncio
@@ -16,9 +16,11 @@ import aiohttp
 import msgspec
 import structlog
 
+from synaxis.communication.bus_queue import BusQueue
 from synaxis.errors import ProtocolViolation
 from synaxis.ids import NodeId
 from synaxis.wire.peer import (
+    BusMessage,
     Envelope,
     Heartbeat,
     PeerFrame,
@@ -63,6 +65,12 @@ class LinkConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Messages waiting for one peer; more are dropped (Raft repeats them)."""
     segments_max: int = 64
     """Messages about segments waiting for one peer, 32 MiB at most; more are dropped."""
+    bus_messages_max: int = 100_000
+    """Messages between caches waiting for one peer; one more is refused."""
+    bus_bytes_max: int = 64 * 1024 * 1024
+    """The same in bytes."""
+    bus_frame_bytes: int = 1024 * 1024
+    """They are put into a frame until they have so many bytes."""
     ssl: SSLContext | None = None
 
 
@@ -127,6 +135,7 @@ class PeerLink:
         self._outbox: list[Envelope] = []
         self._heartbeat: Heartbeat | None = None
         self._segments: deque[SegmentMessage] = deque()
+        self._bus = BusQueue(config.bus_messages_max, config.bus_bytes_max)
         self._wake: asyncio.Future[None] | None = None
 
     def send(self, envelope: Envelope) -> None:
@@ -146,6 +155,17 @@ class PeerLink:
         if self.connected and len(self._segments) < self._config.segments_max:
             self._segments.append(message)
             self._wake_writer()
+
+    def send_bus(self, message: BusMessage) -> bool:
+        """Say ``message`` after all that this method took before.
+
+        False: it is not sent, and what is to be said after it would not be understood. True: it
+        arrives, unless the link ends; then ``LinkNews.down`` is called.
+        """
+        if not self.connected or not self._bus.put(message):
+            return False
+        self._wake_writer()
+        return True
 
     def _wake_writer(self) -> None:
         if self._wake is not None and not self._wake.done():
@@ -198,6 +218,7 @@ class PeerLink:
     ) -> None:
         self._outbox = []
         self._segments.clear()
+        self._bus.clear()
         self.connected = True
         self._counters.opened += 1
         writer = asyncio.get_running_loop().create_task(self._write(socket))
@@ -215,11 +236,12 @@ class PeerLink:
     async def _write(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            if not self._outbox and self._heartbeat is None and not self._segments:
+            if not (self._outbox or self._heartbeat or self._segments or self._bus):
                 self._wake = loop.create_future()
                 await self._wake
             segments = [self._segments.popleft()] if self._segments else []
-            frame = PeerFrame(self._outbox, self._heartbeat, segments)
+            bus = self._bus.take(self._config.bus_frame_bytes)
+            frame = PeerFrame(self._outbox, self._heartbeat, segments, bus)
             self._outbox, self._heartbeat = [], None
             data = _ENCODER.encode(frame)
             self._counters.sent(len(data))

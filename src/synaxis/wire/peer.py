@@ -7,13 +7,24 @@ The first frame of a link is ``PeerHello``, answered by ``PeerWelcome`` or ``Pee
 import msgspec
 
 from synaxis.caches.bus import AgentMessage, HomeMessage
+from synaxis.caches.commands import (
+    Clear,
+    DescribeCaches,
+    DescribeKey,
+    KeyInfo,
+    Removed,
+    ShardCensus,
+)
 from synaxis.cluster.commands import NodeRecord
 from synaxis.consensus.raft.messages import RaftMessage
+from synaxis.effects import Refused
 from synaxis.ids import GroupId, NodeId
 
 __all__ = [
     "PROTOCOL_VERSION",
     "SEGMENT_PART_BYTES_MAX",
+    "Ask",
+    "BusMessage",
     "Envelope",
     "Heartbeat",
     "PeerFrame",
@@ -25,6 +36,7 @@ __all__ = [
     "SegmentPart",
     "ToAgent",
     "ToHome",
+    "Told",
 ]
 
 PROTOCOL_VERSION = 3
@@ -115,6 +127,25 @@ class ToAgent(msgspec.Struct, frozen=True, array_like=True, tag=4, gc=False):
     message: HomeMessage
 
 
+class Ask(msgspec.Struct, frozen=True, array_like=True, tag=5):
+    """Somebody at the sending node wants this of the leader of ``group``. Answered with Told."""
+
+    id: int
+    """Drawn by the asking node, not used twice on a link."""
+    group: GroupId
+    command: Clear | DescribeKey | DescribeCaches
+
+
+class Told(msgspec.Struct, frozen=True, array_like=True, tag=6):
+    """The answer to the Ask with this ``id``."""
+
+    id: int
+    body: Removed | KeyInfo | ShardCensus | Refused
+
+
+BusMessage = ToHome | ToAgent | Ask | Told
+
+
 class PeerFrame(msgspec.Struct, frozen=True, array_like=True):
     """Everything that one node had to say to another in one loop turn."""
 
@@ -122,4 +153,4 @@ class PeerFrame(msgspec.Struct, frozen=True, array_like=True):
     heartbeat: Heartbeat | None = None
     segments: list[SegmentMessage] = []
     """At most one, so that bulk does not hold up what rides on later frames."""
-    bus: list[ToHome | ToAgent] = []
+    bus: list[BusMessage] = []

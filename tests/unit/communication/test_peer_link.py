@@ -10,6 +10,8 @@ import msgspec
 import pytest
 from aiohttp import web
 
+from synaxis.caches.bus import Inv
+from synaxis.communication.bus_queue import MESSAGE_BYTES
 from synaxis.communication.message_bus import BusEvents
 from synaxis.communication.peer_link import LinkConfig, PeerLink
 from synaxis.ids import GroupId, NodeId
@@ -21,6 +23,7 @@ from synaxis.wire.peer import (
     PeerRefusal,
     PeerWelcome,
     SegmentPart,
+    ToAgent,
 )
 
 TARGET = NodeId("n2")
@@ -87,8 +90,9 @@ def news(up: asyncio.Event, proven: Callable[..., bool] = lambda *_: True) -> Bu
     )
 
 
-def link_to(address: str, events: BusEvents) -> PeerLink:
+def link_to(address: str, events: BusEvents, **limits: int) -> PeerLink:
     config = LinkConfig(redial_s_min=0.001, redial_s_max=0.01, handshake_s=0.5)
+    config = msgspec.structs.replace(config, **limits)
     hello = PeerHello(PROTOCOL_VERSION, "c", NodeId("n1"), "disk 1", TARGET)
     return PeerLink(TARGET, address, lambda _: hello, config, events, LinkCounters())
 
@@ -148,3 +152,28 @@ async def test_bulk_leaves_one_part_per_frame_and_is_dropped_beyond_a_limit() ->
                 link.send_segment(part)
             await asyncio.wait_for(ended.wait(), 5)
     assert all(frame.segments == [part] for frame in frames)
+
+
+async def test_what_caches_say_leaves_in_order_and_in_portions() -> None:
+    frames: list[PeerFrame] = []
+    ended = asyncio.Event()
+    messages = [ToAgent(GroupId("caches/0"), 1, Inv("c/k", number)) for number in range(100)]
+
+    async def listen(socket: web.WebSocketResponse) -> None:
+        await socket.send_bytes(WELCOME)
+        async for message in socket:
+            frames.append(msgspec.msgpack.decode(message.data, type=PeerFrame))
+            if sum(len(frame.bus) for frame in frames) == len(messages):
+                ended.set()
+
+    up = asyncio.Event()
+    async with peer(listen) as address:
+        link = link_to(address, news(up), bus_messages_max=100, bus_frame_bytes=30 * MESSAGE_BYTES)
+        assert not link.send_bus(messages[0])
+        async with running(link):
+            await asyncio.wait_for(up.wait(), 5)
+            assert all(link.send_bus(message) for message in messages)
+            assert not link.send_bus(messages[0])
+            await asyncio.wait_for(ended.wait(), 5)
+    assert [message for frame in frames for message in frame.bus] == messages
+    assert max(len(frame.bus) for frame in frames) == 30
