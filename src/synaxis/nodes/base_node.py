@@ -103,6 +103,7 @@ class BaseNode:
         if groups.forgotten:
             log.info("caches begin empty and are filled by their leaders", groups=groups.forgotten)
         self.replicas, self.dispatchers = groups.replicas, groups.dispatchers
+        self.homes = groups.homes
         self.store = store
         self.watches = WatchHub(bootstrap.groups, config.history_events_max, config.watchers_max)
         self.detector = FailureDetector(config.beat_ms)

@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from synaxis.caches.home import CacheHome
+from synaxis.caches.machine import CacheMachine
 from synaxis.cluster.machine import ClusterMachine
 from synaxis.cluster.placement import CLUSTER_GROUP
 from synaxis.consensus.raft.machine import Raft
@@ -32,6 +34,8 @@ class Groups(NamedTuple):
     replicas: dict[GroupId, Replica]
     dispatchers: dict[GroupId, Dispatcher]
     """Of the queue shards, whether this node leads them or not."""
+    homes: dict[GroupId, CacheHome]
+    """Of the cache shards, likewise."""
     damaged: list[GroupId]
     """Their records were lost: they neither vote nor lead until repaired."""
     forgotten: list[GroupId]
@@ -59,15 +63,16 @@ def build_groups(
     Raises:
         StorageCorrupt: records were lost, and nobody is left who could repair them.
     """
-    groups = Groups({}, {}, [], [])
+    groups = Groups({}, {}, {}, [], [])
     for group in config.bootstrap.groups:
         found = recovered.get(group, RecoveredGroup())
         raft = _log(group, config, found, now)
         if raft.damaged:
             (groups.damaged if raft.era is None else groups.forgotten).append(group)
         if group.startswith("queues/"):
-            replica, dispatcher = _queue_shard(group, config, raft, found, now)
-            groups.dispatchers[group] = dispatcher
+            replica, groups.dispatchers[group] = _queue_shard(group, config, raft, found, now)
+        elif group.startswith("caches/"):
+            replica, groups.homes[group] = _cache_shard(group, config, raft, found, now)
         elif group == CLUSTER_GROUP:
             limits = _limits(config, config.replica)
             replica = Replica(group, raft, cluster, limits, found.snapshot, now)
@@ -105,6 +110,18 @@ def _queue_shard(
     replica = Replica(group, raft, machine, limits, found.snapshot, now)
     replica.attended_by(dispatcher)
     return replica, dispatcher
+
+
+def _cache_shard(
+    group: GroupId, config: NodeConfig, raft: Raft, found: RecoveredGroup, now: Instant
+) -> tuple[Replica, CacheHome]:
+    machine = CacheMachine(config.bootstrap.caches)
+    home = CacheHome(machine, config.home)
+    limits = _limits(config, config.cache_replica)
+    replica = Replica(group, raft, machine, limits, found.snapshot, now)
+    replica.attended_by(home)
+    replica.guarded_by(home.gate)
+    return replica, home
 
 
 def _lock_group(

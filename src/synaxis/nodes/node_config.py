@@ -49,6 +49,7 @@ class Bootstrap(msgspec.Struct, frozen=True, kw_only=True):
             CLUSTER_GROUP,
             *(GroupId(f"locks/{n}") for n in range(self.lock_groups)),
             *(GroupId(f"queues/{n}") for n in range(self.queue_groups)),
+            *(GroupId(f"caches/{n}") for n in range(self.cache_groups)),
         ]
 
     def records(self) -> list[NodeRecord]:

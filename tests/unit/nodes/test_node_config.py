@@ -47,8 +47,8 @@ def test_a_node_that_founds_alone_draws_an_id() -> None:
 
 
 def test_every_group_of_the_cluster_has_members() -> None:
-    shape = msgspec.structs.replace(SHAPE, lock_groups=3, queue_groups=2)
-    shards = ["queues/0", "queues/1"]
+    shape = msgspec.structs.replace(SHAPE, lock_groups=3, queue_groups=2, cache_groups=2)
+    shards = ["queues/0", "queues/1", "caches/0", "caches/1"]
     assert shape.groups == ["cluster", "locks/0", "locks/1", "locks/2", *shards]
     for group in shape.groups:
         assert set(shape.members(group).voters) == {"n1", "n2"}
