@@ -7,6 +7,14 @@ from importlib import import_module
 
 TYPE_CHECKING = False  # type checkers know the name; importing it would cost more than we do
 if TYPE_CHECKING:
+    from synaxis.client.caches.cache import (
+        Cache,
+    )
+    from synaxis.client.caches.entries import (
+        MISS,
+        CacheStats,
+        Entry,
+    )
     from synaxis.client.cluster import (
         AsyncSynaxis,
         connect,
@@ -76,6 +84,7 @@ if TYPE_CHECKING:
     from synaxis.errors import (
         AlreadyExists,
         AuthenticationRequired,
+        BackingUnavailable,
         ClientError,
         ClusterError,
         ConnectionFailed,
@@ -98,6 +107,7 @@ if TYPE_CHECKING:
         SessionExpired,
         StaleFencingToken,
         SynaxisError,
+        VersionConflict,
     )
 
     __version__: str
@@ -108,8 +118,11 @@ __all__ = [
     "AsyncSynaxis",
     "AsyncpgFence",
     "AuthenticationRequired",
+    "BackingUnavailable",
     "Backoff",
     "Batch",
+    "Cache",
+    "CacheStats",
     "ClientError",
     "ClusterError",
     "Codec",
@@ -118,6 +131,7 @@ __all__ = [
     "ConsumerFenced",
     "DeadMessage",
     "DeadlockError",
+    "Entry",
     "FenceMiddleware",
     "FenceStore",
     "Grant",
@@ -133,6 +147,7 @@ __all__ = [
     "LockNotHeld",
     "LockState",
     "LockTimeout",
+    "MISS",
     "MembershipRefused",
     "MemoryFenceStore",
     "Message",
@@ -156,6 +171,7 @@ __all__ = [
     "Topic",
     "TopicSettings",
     "TopicState",
+    "VersionConflict",
     "__version__",
     "connect",
     "fence_middleware",
@@ -163,6 +179,10 @@ __all__ = [
 ]
 
 _HOMES = {
+    "Cache": "synaxis.client.caches.cache",
+    "CacheStats": "synaxis.client.caches.entries",
+    "Entry": "synaxis.client.caches.entries",
+    "MISS": "synaxis.client.caches.entries",
     "AsyncSynaxis": "synaxis.client.cluster",
     "connect": "synaxis.client.cluster",
     "Leader": "synaxis.client.election",

@@ -13,6 +13,10 @@ from random import SystemRandom
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
+from synaxis.client.caches.cache import Cache
+from synaxis.client.caches.options import CacheOptions
+from synaxis.client.caches.options import plan as cache_plan
+from synaxis.client.caches.service import CacheService
 from synaxis.client.caller import Caller
 from synaxis.client.clock import now
 from synaxis.client.election import Election
@@ -104,6 +108,7 @@ class AsyncSynaxis:
         self._caller: Caller | None = None
         self._router: Router | None = None
         self._queues: QueueService | None = None
+        self._caches: CacheService | None = None
         self._watchdog: Watchdog | None = None
 
     # --- life -------------------------------------------------------------------------------
@@ -136,6 +141,7 @@ class AsyncSynaxis:
             lambda: Router(router.urls, hello, ssl, lambda _: None, random),
             random,
         )
+        self._caches = CacheService(self._caller, random)
         if self._options.get("watchdog", True):
             self._watchdog = Watchdog(pool)
             self._watchdog.start()
@@ -147,13 +153,14 @@ class AsyncSynaxis:
 
     async def aclose(self) -> None:
         """Give back everything that is held, and disconnect. Safe to repeat."""
-        caller, router, queues = self._caller, self._router, self._queues
+        caller, router, queues, caches = self._caller, self._router, self._queues, self._caches
         self._caller = None
-        if caller is None or router is None or queues is None:
+        if caller is None or router is None or queues is None or caches is None:
             return
         if self._watchdog is not None:
             self._watchdog.stop()
         try:
+            await caches.close()
             await queues.close()
             await caller.pool.close(min(self._timeout_s, CLOSE_TIMEOUT_S))
         finally:
@@ -307,6 +314,25 @@ class AsyncSynaxis:
         For the end of a program. Returns whether nothing was left after ``timeout`` seconds.
         """
         return await self._queue_service.drain(timeout)
+
+    # --- caches -----------------------------------------------------------------------------
+
+    def cache(self, name: str, **options: Unpack[CacheOptions]) -> Cache:
+        """Return the cache ``name``; asks nobody. Handles of one name are one cache.
+
+        Args:
+            name: 1 to 200 letters, digits, ``.``, ``_`` or ``-``.
+            options: see ``CacheOptions``.
+
+        Raises:
+            InvalidArgument: the name or an option is malformed, or contradicts another.
+        """
+        unknown = set(options) - CacheOptions.__annotations__.keys()
+        if unknown:
+            raise TypeError(f"unknown options: {', '.join(sorted(unknown))}")
+        if self._caller is None or self._caches is None:
+            raise RuntimeError("the client is not open: use 'async with synaxis.connect(...)'")
+        return Cache(self._caches, cache_plan(name, **options))
 
     # --- the cluster itself -----------------------------------------------------------------
 

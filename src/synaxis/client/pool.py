@@ -3,6 +3,7 @@
 import asyncio
 from math import inf
 from random import Random
+from typing import TYPE_CHECKING
 from zlib import crc32
 
 from synaxis.client.clock import now
@@ -11,6 +12,9 @@ from synaxis.client.session import Session, SessionState
 from synaxis.errors import InvalidArgument
 from synaxis.ids import GroupId, SessionId
 from synaxis.wire.client import Lost
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["SessionPool", "lock_group"]
 
@@ -41,6 +45,8 @@ class SessionPool:
         self.router = router
         self.beat_at = now()
         """When the pulse last beat; the watchdog reads it from its own thread."""
+        self.followers: list[Callable[[float], object]] = []
+        """Called at each beat with the time."""
         self._ttl_ms = ttl_ms
         self._owner = owner
         self._random = random
@@ -56,6 +62,8 @@ class SessionPool:
         self._pulse = asyncio.get_running_loop().call_later(PULSE_S, self._beat)
         for session in list(self._by_group.values()):
             session.tick(moment)
+        for follower in self.followers:
+            follower(moment)
         self.router.sweep(moment)
 
     def session(self, group: GroupId) -> Session:

@@ -170,6 +170,11 @@ class Router:
         """The nodes that are connected now."""
         return tuple(self._connections)
 
+    @property
+    def unsent(self) -> int:
+        """Messages that have not been given to the network yet."""
+        return sum(connection.unsent for connection in self._connections.values())
+
     def reach_all(self) -> None:
         """Dial every known node that is not connected; returns at once."""
         for url in self._urls:

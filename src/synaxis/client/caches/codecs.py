@@ -4,7 +4,7 @@ from synaxis.caches.commands import INTEGER
 from synaxis.client.queues.codecs import BYTES, JSON, MSGPACK, Codec, Value, codec_named
 from synaxis.errors import InvalidArgument
 
-__all__ = ["CODECS", "Codec", "Value", "codec_named", "decode", "encode"]
+__all__ = ["RAW", "Codec", "Value", "codec_named", "decode", "encode", "own_codec"]
 
 RAW = 0
 PACKED = 1
@@ -13,6 +13,7 @@ OWN = 4
 """A codec of the user's own: who reads it must have been given the same one."""
 
 CODECS = {RAW: BYTES, PACKED: MSGPACK, JSON_TEXT: JSON}
+"""Those that every client knows, by the flags of what they wrote."""
 FLAGS = {BYTES.name: RAW, MSGPACK.name: PACKED, JSON.name: JSON_TEXT}
 INTEGER_MAX = 2**63 - 1
 
@@ -38,7 +39,13 @@ def encode(value: Value, codec: Codec | None) -> tuple[bytes, int]:
     except (TypeError, ValueError) as error:
         name = codec.name or "bytes"
         raise InvalidArgument(f"codec {name!r} cannot express the value: {error}") from error
-    return payload, FLAGS[codec.name] if CODECS.get(FLAGS.get(codec.name, OWN)) is codec else OWN
+    flags = FLAGS.get(codec.name, OWN)
+    return payload, flags if CODECS.get(flags) is codec else OWN
+
+
+def own_codec(codec: Codec | None) -> Codec | None:
+    """Return ``codec`` if it is one that other clients do not know."""
+    return None if codec in CODECS.values() else codec
 
 
 def decode(payload: bytes, flags: int, codec: Codec | None) -> Value:
@@ -52,7 +59,7 @@ def decode(payload: bytes, flags: int, codec: Codec | None) -> Value:
     try:
         if flags == INTEGER:
             return int(payload)
-        chosen = codec if flags == OWN else CODECS.get(flags)
+        chosen = own_codec(codec) if flags == OWN else CODECS.get(flags)
         if chosen is not None:
             return chosen.decode(payload)
     except (TypeError, ValueError) as error:

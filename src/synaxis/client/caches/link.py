@@ -9,17 +9,16 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from math import inf
-from random import Random
 from typing import TYPE_CHECKING
 
 from synaxis.caches.agent import Agent, AgentConfig
 from synaxis.caches.bus import AgentMessage, Detached, Reserved
 from synaxis.caches.commands import AgentId, AgentKind, Lookup, Readings
 from synaxis.caches.line import Line
+from synaxis.client.caches.context import Context
 from synaxis.client.caches.near import Lease
 from synaxis.client.clock import now
 from synaxis.client.requests import Request
-from synaxis.client.routing import Router
 from synaxis.effects import Refused
 from synaxis.errors import (
     ConnectionFailed,
@@ -112,29 +111,26 @@ class HomeLink:
 
     def __init__(
         self,
-        router: Router,
+        context: Context,
         group: GroupId,
-        name: str,
-        random: Random,
         changed: Callable[["HomeLink", Line], None],
     ) -> None:
         """``changed`` is told of each line that comes, or goes by what the home says."""
         self.group = group
         self.lease = Lease()
         """What lines of the present stream are believed under; each stream has its own."""
-        number = AgentId(random.randrange(1, 1 << 63))
-        shown = name.encode(errors="replace")[:NAME_BYTES_MAX].decode(errors="ignore")
+        number = AgentId(context.random.randrange(1, 1 << 63))
+        shown = context.name.encode(errors="replace")[:NAME_BYTES_MAX].decode(errors="ignore")
         self.agent = Agent(number, AgentKind.SHARER, shown, UNBOUNDED)
         self.agent.watcher = lambda line: changed(self, line)
-        self._router = router
-        self._random = random
+        self._context = context
+        self._router = context.router
         self._stream: _Stream | None = None
         self._retry: asyncio.TimerHandle | None = None
         self._failures = 0
         self._trouble: SynaxisError | None = None
         self._waits: dict[_Wait, None] = {}
         self._used_at = now()
-        self._closed = False
 
     @property
     def attached(self) -> bool:
@@ -201,8 +197,7 @@ class HomeLink:
     # --- the stream -------------------------------------------------------------------------
 
     def _begin(self) -> None:
-        if self._closed:
-            raise RuntimeError("the client is closed")
+        self._context.check()
         self._used_at = now()
         if self._stream is None and self._retry is None:
             self._attach()
@@ -258,8 +253,8 @@ class HomeLink:
         self._flush()
         delay = min(RETRY_MAX_S, RETRY_FIRST_S * RETRY_FACTOR ** min(self._failures, 20))
         self._failures += 1
-        delay *= self._random.uniform(0.5, 1.5)
-        if self._retry is None and not self._closed:
+        delay *= self._context.random.uniform(0.5, 1.5)
+        if self._retry is None and not self._context.closed:
             self._retry = asyncio.get_running_loop().call_later(delay, self._attach)
 
     def _flush(self) -> None:
@@ -345,7 +340,6 @@ class HomeLink:
 
     def close(self) -> None:
         """Leave for good."""
-        self._closed = True
         self.leave()
         self._fail_waits(ConnectionFailed("the client was closed"))
 

@@ -12,7 +12,7 @@ from synaxis.caches.commands import Reading
 from synaxis.caches.lru import LINE_OVERHEAD_BYTES
 from synaxis.client.caches.codecs import RAW, Value
 
-__all__ = ["Held", "Lease", "NearCache", "Tally"]
+__all__ = ["NO_LEASE", "Held", "Lease", "NearCache", "Tally"]
 
 DECODED_FACTOR = 4
 """Objects take about so much more memory than the bytes that they were decoded from."""
@@ -27,14 +27,14 @@ class Lease:
         self.until = -inf
 
 
-GONE = Lease()
+NO_LEASE = Lease()
 """Of what was never more than an answer."""
 
 
 class Held:
     """A record that this client has, or the knowledge that there is none (``reading`` None)."""
 
-    __slots__ = ("due", "lease", "reading", "size", "soft_at", "until", "value")
+    __slots__ = ("due", "lease", "reading", "size", "soft_at", "stale", "until", "value")
 
     def __init__(self, reading: Reading | None, value: Value, lease: Lease, since: float) -> None:
         """Note a reading that was asked for at ``since`` (seconds of ``clock.now``)."""
@@ -42,6 +42,8 @@ class Held:
         self.value = value
         self.lease = lease
         self.size = 0
+        self.stale = False
+        """Nobody vouches for it: it came from some replica, or its lease is over."""
         self.until = inf
         """When its time to live is over."""
         self.soft_at = inf

@@ -26,6 +26,7 @@ __all__ = [
     "Terms",
     "Writer",
     "checked_consistency",
+    "checked_tags",
     "milliseconds",
     "plan",
 ]
