@@ -112,7 +112,7 @@ if TYPE_CHECKING:
 
     __version__: str
 
-__all__ = [
+__all__ = [  # noqa: RUF022  # in the order of dir()
     "AlreadyExists",
     "AsyncRedisFence",
     "AsyncSynaxis",
