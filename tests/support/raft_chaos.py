@@ -20,7 +20,7 @@ from synaxis.effects import Entry, EntryKind, Persist
 from synaxis.errors import ClusterError
 from synaxis.ids import Instant, LogIndex, NodeId
 
-__all__ = ["Chaos"]
+__all__ = ["SMALL", "Chaos", "Judge"]
 
 SMALL = RaftConfig(
     append_bytes_max=200,
@@ -121,12 +121,16 @@ class Judge:
 class Chaos:
     """One run from a seed."""
 
+    judge_type = Judge
+    config = SMALL
+
     def __init__(
         self, seed: int, voters: str = "abc", *, grows: bool = False, attached: bool = False
     ) -> None:
         self.random = random.Random(seed)
-        self.network = _WatchedNetwork(voters, config=FORGETFUL if attached else SMALL, seed=seed)
-        self.judge = Judge(self.network)
+        config = FORGETFUL if attached else self.config
+        self.network = _WatchedNetwork(voters, config=config, seed=seed)
+        self.judge = self.judge_type(self.network)
         self.network.judge = self.judge
         self.counts: Counter[str] = Counter()
         self.attached = attached
@@ -247,6 +251,10 @@ class Chaos:
         node = self.some_node()
         if node.is_down:
             return False
+        self._end(node)
+        return True
+
+    def _end(self, node: Node) -> None:
         written = self.random.randint(0, len(node.unwritten))
         for effects in node.unwritten[:written]:
             if effects.persist is not None:
@@ -256,7 +264,6 @@ class Chaos:
                 self._tear(node, effects.persist)
         node.unwritten = []
         self.network.crash(node.id)
-        return True
 
     def _tear(self, node: Node, persist: Persist) -> None:
         # A write is a sequence of records; any prefix of it may have reached the disk.

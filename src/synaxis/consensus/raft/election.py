@@ -21,7 +21,7 @@ Sources: Ongaro, thesis 3.4, 3.6.1, 4.2.3, 9.6; 3.10 (elections that a leader as
 """
 
 from synaxis.consensus.quorum import Verdict, verdict
-from synaxis.consensus.raft.messages import RequestVote, VoteReply
+from synaxis.consensus.raft.messages import KnownMembers, RequestVote, VoteReply
 from synaxis.consensus.raft.state import RaftState, Role
 from synaxis.ids import Instant, NodeId, Term
 
@@ -141,6 +141,8 @@ class Election:
         """
         state = self._state
         granted = self._deserves_vote(sender, request)
+        if not granted and state.is_blank:
+            self._tell_members(sender, request)
         if request.pre:
             # A granted pre-vote echoes the term asked about, which is not ours.
             term = request.term if granted else state.term
@@ -151,6 +153,12 @@ class Election:
             state.role = Role.FOLLOWER if state.role is Role.PRE_CANDIDATE else state.role
             self.reset_timer(now)
         state.send_after(sender, VoteReply(state.term, granted))
+
+    def _tell_members(self, sender: NodeId, request: RequestVote) -> None:
+        """Let a candidate know of a newer configuration, which may be what it needs to win."""
+        state = self._state
+        if not state.is_outdated_by(request.last_index, request.last_term):
+            state.send_now(sender, KnownMembers(state.term, state.configuration))
 
     def _deserves_vote(self, sender: NodeId, request: RequestVote) -> bool:
         state = self._state

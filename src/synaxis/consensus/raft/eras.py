@@ -17,7 +17,7 @@ from synaxis.consensus.quorum import majority
 from synaxis.consensus.raft.messages import Forgot
 from synaxis.consensus.raft.state import RaftState
 from synaxis.effects import Configuration, Members
-from synaxis.ids import NodeId, Term
+from synaxis.ids import LogIndex, NodeId, Term
 
 __all__ = ["Forgetting", "is_majority_lost"]
 
@@ -33,17 +33,25 @@ def is_majority_lost(members: Members, forgotten: set[NodeId]) -> bool:
 class Forgetting:
     """Who has said in the present term that it has forgotten, and what it knew of the members."""
 
-    __slots__ = ("_heard", "_state", "_term")
+    __slots__ = ("_heard", "_learned", "_state", "_term")
 
     def __init__(self, state: RaftState) -> None:
         self._state = state
         self._heard: dict[NodeId, Configuration] = {}
+        self._learned = state.configuration
         self._term = Term(0)
 
     def hear(self, sender: NodeId, message: Forgot) -> None:
         """Note the word of ``sender``, which is of the present term."""
         self._forget_other_terms()
         self._heard[sender] = message.configuration
+
+    def learn(self, configuration: Configuration) -> None:
+        """Note what somebody who has not forgotten, or is no voter any more, knows of the members.
+
+        As sound as having had that log: eras and elections only ask what is newest.
+        """
+        self._learned = max(self._learned, configuration, key=_position)
 
     def tell(self) -> None:
         """Say to the fellow voters that this node has forgotten, once that is durable."""
@@ -68,13 +76,16 @@ class Forgetting:
     def newest(self) -> Configuration:
         """Return the newest configuration that this node or one of those heard has known."""
         self._forget_other_terms()
-        known = [self._state.configuration, *self._heard.values()]
-        return max(known, key=lambda configuration: configuration.position)
+        return max(self._state.configuration, self._learned, *self._heard.values(), key=_position)
 
     def _forget_other_terms(self) -> None:
         if self._term != self._state.term:
             self._term = self._state.term
             self._heard = {}
+
+
+def _position(configuration: Configuration) -> tuple[Term, LogIndex]:
+    return configuration.position
 
 
 def _is_voter(members: Members, node: NodeId) -> bool:

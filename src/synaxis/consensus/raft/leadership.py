@@ -78,7 +78,7 @@ class Leadership:
         era, and not everybody may know the same.
         """
         state = self._state
-        if state.volatile and state.log.last_index == 0:
+        if state.is_blank:
             return self._append(EntryKind.MEMBERS, encode_members(state.membership.current))
         return self._append(EntryKind.NOOP, b"")
 

@@ -23,6 +23,7 @@ from synaxis.consensus.raft.messages import (
     AppendReply,
     Forgot,
     InstallSnapshot,
+    KnownMembers,
     RaftMessage,
     RequestVote,
     SnapshotReply,
@@ -88,6 +89,7 @@ class Raft:
             AppendReply: self._on_append_reply,
             Forgot: self._on_forgot,
             InstallSnapshot: self._on_snapshot,
+            KnownMembers: self._on_known_members,
             RequestVote: self._election.answer,
             SnapshotReply: self._on_snapshot_reply,
             TimeoutNow: self._on_timeout_now,
@@ -343,7 +345,7 @@ class Raft:
             return True
         if message.term < state.term:
             self._answer_the_past(sender, message)
-            return False
+            return isinstance(message, KnownMembers)  # knowledge does not grow old
         if isinstance(message, RequestVote) and not message.transfer:
             if self._trusts_a_leader(now):
                 return False  # 4.2.3: a node that cannot hear the leader must not depose it
@@ -398,9 +400,18 @@ class Raft:
             self._end_era_if_over(now)
 
     def _on_forgot(self, sender: NodeId, message: Forgot, now: Instant) -> None:
-        if self._state.has_forgotten:
+        state = self._state
+        if message.configuration.position < state.configuration.position:
+            state.send_now(sender, KnownMembers(state.term, state.configuration))
+        if state.has_forgotten:
             self._forgetting.hear(sender, message)
             self._end_era_if_over(now)
+
+    def _on_known_members(self, _: NodeId, message: KnownMembers, now: Instant) -> None:
+        self._forgetting.learn(message.configuration)
+        if self._state.learn(message.configuration):
+            self._election.follow(now)
+        self._end_era_if_over(now)
 
     def _end_era_if_over(self, now: Instant) -> None:
         if self._forgetting.is_era_over():

@@ -14,6 +14,7 @@ __all__ = [
     "AppendReply",
     "Forgot",
     "InstallSnapshot",
+    "KnownMembers",
     "RaftMessage",
     "RequestVote",
     "SnapshotReply",
@@ -120,6 +121,13 @@ class Forgot(msgspec.Struct, frozen=True, array_like=True, tag=8):
     """The newest one that the sender's log ever held."""
 
 
+class KnownMembers(msgspec.Struct, frozen=True, array_like=True, tag=9):
+    """A newer configuration than the one that a ``Forgot`` or a request for a vote spoke of."""
+
+    term: Term
+    configuration: Configuration
+
+
 RaftMessage = (
     RequestVote
     | VoteReply
@@ -129,4 +137,5 @@ RaftMessage = (
     | SnapshotReply
     | TimeoutNow
     | Forgot
+    | KnownMembers
 )

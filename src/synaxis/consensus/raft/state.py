@@ -155,13 +155,13 @@ class RaftState:
         go back behind a change of members that others know of.
         """
         log = self.log
-        if self.volatile and log.last_index == 0:
+        if self.is_blank:
             return self.configuration.position
         return log.last_term, log.last_index
 
     def is_outdated_by(self, last_index: LogIndex, last_term: Term) -> bool:
         """Return whether a candidate whose log ends so is at least as up to date (3.6.1)."""
-        if self.volatile and self.log.last_index == 0:
+        if self.is_blank:
             return (last_term, last_index) >= self.position
         return self.log.is_outdated_by(last_index, last_term)
 
@@ -193,6 +193,22 @@ class RaftState:
         self.send_now_outbox, self.send_after_outbox = [], []
         self.era_begun = era
         self.set_hard_state(HardState(first_term(era), None, Term(0), configuration))
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether a volatile group's log is empty here: the hard state says who the members are."""
+        return self.volatile and self.log.last_index == 0
+
+    def learn(self, configuration: Configuration) -> bool:
+        """Take up a newer configuration that somebody's log has held. Returns whether it is.
+
+        As sound as having had that log: elections and eras only ask for what is newest.
+        """
+        if not self.is_blank or configuration.position <= self.configuration.position:
+            return False
+        self.membership.reset(LogIndex(0), configuration.members)
+        self._replace_hard_state(configuration=configuration)
+        return True
 
     def remember_configuration(self) -> None:
         """Let the hard state of a volatile group know the members that the log has by now.
