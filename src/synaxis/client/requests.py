@@ -8,7 +8,7 @@ costs no timer and no task.
 import asyncio
 from typing import Any, Protocol
 
-from synaxis.caches.commands import Lookup
+from synaxis.caches.commands import DescribeCaches, DescribeKey, Lookup
 from synaxis.cluster.commands import (
     CreateTopic,
     DeleteTopic,
@@ -66,6 +66,8 @@ Question = (
     | Browse
     | BrowseDead
     | Lookup
+    | DescribeKey
+    | DescribeCaches
 )
 TopicOperation = CreateTopic | UpdateTopic | DeleteTopic
 Operation = TransferLeadership | StatusRequest | AddMember | RemoveMember | TopicOperation

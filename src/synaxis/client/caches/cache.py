@@ -13,7 +13,7 @@ from typing import Any
 
 from synaxis.caches.commands import ABSENT, ANY_VERSION
 from synaxis.client.caches.codecs import Value
-from synaxis.client.caches.decorating import Decorator, decorator
+from synaxis.client.caches.decorating import Decorator, Wrapping, decorator
 from synaxis.client.caches.engine import Engine
 from synaxis.client.caches.entries import MISS, CacheStats, Entry, EntryState
 from synaxis.client.caches.filling import Filler, Recipe
@@ -216,12 +216,28 @@ class Cache:
             Exception: whatever the loader raises, to all who wait for it.
             SynaxisError: as ``get``.
         """
+        if (value := self.fresh(key)) is not MISS:
+            return value
         checked_consistency(consistency)
         chosen = loader or self._loader
         if chosen is None:
             raise InvalidArgument("there is no loader: give one here or to cluster.cache")
         recipe = Recipe(chosen, self._plan.terms_of(ttl, soft_ttl, tags), cache_none)
         return await self._load(key, recipe, stale_ok=consistency == "stale_ok")
+
+    def fresh(self, key: str) -> Value:
+        """Return what the near cache has and nobody need renew, or ``synaxis.MISS``."""
+        held = self._near_get(key)
+        if held is not None:
+            moment = now()
+            if moment < held.lease.until and moment < held.due and held.value is not MISS:
+                try:
+                    self._touch(key)
+                except KeyError:  # another thread has dropped it since
+                    return held.value
+                self._tally.near_hits += 1
+                return held.value
+        return MISS
 
     async def _load(self, key: str, recipe: Recipe, *, stale_ok: bool = False) -> Value:
         held = self._near_get(key)
@@ -258,7 +274,8 @@ class Cache:
             InvalidArgument: the template names what is no argument, or it is no coroutine function.
         """
         terms = self._plan.terms_of(ttl, soft_ttl)
-        return decorator(self._load, self.delete, key, terms, tuple(tags), cache_none=cache_none)
+        wrapping = Wrapping(self.fresh, self._load, self.delete)
+        return decorator(wrapping, key, terms, tuple(tags), cache_none=cache_none)
 
     # --- writing ----------------------------------------------------------------------------
 

@@ -5,14 +5,15 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import replace
 from functools import wraps
 from string import Formatter
-from typing import Any, ParamSpec, Protocol, TypeVar
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar
 
 from synaxis.client.caches.codecs import Value
+from synaxis.client.caches.entries import MISS
 from synaxis.client.caches.filling import Recipe
 from synaxis.client.caches.options import Terms, checked_tags
 from synaxis.errors import InvalidArgument
 
-__all__ = ["CachedFunction", "Decorator", "KeyMaker", "decorator"]
+__all__ = ["CachedFunction", "Decorator", "KeyMaker", "Wrapping", "decorator", "tagged"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -116,9 +117,17 @@ def _check(template: object, known: set[str], function: str) -> None:
             )
 
 
+class Wrapping(NamedTuple):
+    """What decorated functions use of their cache."""
+
+    fresh: Callable[[str], Value]
+    """Returns what is here, or ``MISS``."""
+    load: Callable[[str, Recipe], Awaitable[Value]]
+    delete: Callable[[str], Awaitable[bool]]
+
+
 def decorator(
-    load: Callable[[str, Recipe], Awaitable[Any]],
-    delete: Callable[[str], Awaitable[bool]],
+    cache: Wrapping,
     template: str,
     terms: Terms,
     tags: tuple[str, ...],
@@ -132,14 +141,17 @@ def decorator(
             raise InvalidArgument(f"{function!r} is no coroutine function: use synaxis.Synaxis")
         maker = KeyMaker(function, (template, *tags))
         skipped = maker.skipped
+        fresh, load, delete = cache
 
         @wraps(function)
         async def call(*args: P.args, **kwargs: P.kwargs) -> R:
             arguments = maker.arguments(args[skipped:], kwargs)
-            recipe = Recipe(
-                lambda _: function(*args, **kwargs), tagged(terms, tags, arguments), cache_none
-            )
-            found: R = await load(template.format_map(arguments), recipe)
+            name = template.format_map(arguments)
+            found: R = fresh(name)
+            if found is MISS:
+                made = tagged(terms, tags, arguments)
+                recipe = Recipe(lambda _: function(*args, **kwargs), made, cache_none)
+                found = await load(name, recipe)
             return found
 
         def key(*args: Value, **kwargs: Value) -> str:

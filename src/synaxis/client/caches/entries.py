@@ -20,6 +20,8 @@ class Miss(Enum):
     def __repr__(self) -> str:
         return "synaxis.MISS"
 
+    __str__ = __repr__
+
 
 MISS: Final = Miss.MISS
 """What ``peek`` returns for "not here": ``None`` may be a cached value."""
