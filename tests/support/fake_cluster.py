@@ -8,6 +8,7 @@ make a node swallow, delay or refuse messages, and kill its connections.
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
+from functools import partial
 from ssl import SSLContext
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -16,7 +17,10 @@ import msgspec
 from aiohttp import WSMsgType, web
 
 import synaxis
+from support.fake_caches import FakeCaches
 from support.fake_queues import FakeQueues
+from synaxis.caches.bus import Detached
+from synaxis.caches.commands import Add, Clear, Lookup, Put, Remove
 from synaxis.client.cluster import ConnectOptions
 from synaxis.cluster.commands import CreateTopic, DeleteTopic, UpdateTopic
 from synaxis.consensus.commands import CloseSession, OpenSession, SessionClosed, SessionOpened
@@ -54,6 +58,7 @@ class FakeCluster:
         lock_groups: int = 1,
         ssl: SSLContext | None = None,
         queue_groups: int = 2,
+        cache_groups: int = 4,
     ) -> None:
         self.ssl = ssl
         self.machine = LockMachine()
@@ -64,6 +69,7 @@ class FakeCluster:
         self.term = 1
         self.lock_groups = lock_groups
         self.queues = FakeQueues(queue_groups)
+        self.caches = FakeCaches(cache_groups)
         self.frame_bytes_max = 1024 * 1024
         self.index = 0
         self.time_ms = 0
@@ -128,7 +134,7 @@ class FakeCluster:
     @property
     def groups(self) -> list[GroupId]:
         locks = [GroupId(f"locks/{n}") for n in range(self.lock_groups)]
-        return [GroupId("cluster"), *locks, *self.queues.shards]
+        return [GroupId("cluster"), *locks, *self.queues.shards, *self.caches.shards]
 
     @property
     def commands(self) -> list[msgspec.Struct]:
@@ -143,6 +149,7 @@ class FakeCluster:
         self.leader = NodeId(leader) if leader else None
         self.term += 1
         self.queues.every("fail_over", LogTime(self.time_ms))
+        self.caches.fail_over()
         for node in self.nodes.values():
             node.push(wire.Routes(self.routes(), ()))
 
@@ -178,7 +185,9 @@ class FakeCluster:
         now = LogTime(self.time_ms)
         shard = self.queues.shards.get(group)
         body: msgspec.Struct | None
-        if shard is not None:
+        if isinstance(command, Put | Add | Remove | Clear):
+            body = self._cache(submission, group)
+        elif shard is not None:
             body = shard.apply(number, command, now)
         else:
             body = self.machine.apply(number, sequence, command, now)
@@ -186,6 +195,29 @@ class FakeCluster:
         if body is None:
             self.waiting[number, sequence] = asker
         return body
+
+    def _cache(self, submission: wire.Submission, group: GroupId) -> msgspec.Struct | None:
+        """Return the reply; None if it comes later, and is given to whoever asked last then."""
+        number, sequence = submission.session, submission.sequence
+        early: list[msgspec.Struct] = []
+        late = False
+
+        def reply(body: msgspec.Struct) -> None:
+            if not late:
+                early.append(body)
+                return
+            session = self.sessions.get(number)
+            if session is not None:
+                session.replies[sequence] = body
+            asker = self.waiting.pop((number, sequence), None)
+            if asker is not None:
+                self.answer(asker, body)
+
+        command = submission.command
+        assert isinstance(command, Put | Add | Remove | Clear)
+        self.caches.shards[group].apply(command, reply)
+        late = True
+        return early[0] if early else None
 
     def expire(self, number: SessionId) -> None:
         """End a session, as after its TTL."""
@@ -216,6 +248,7 @@ class FakeCluster:
         self.machine.advance(LogTime(self.time_ms))
         self._deliver_outcomes()
         self.queues.every("pump", LogTime(self.time_ms))
+        self.caches.tick(self.time_ms)
         for node in self.nodes.values():
             for door in node.doors:
                 node.flush_soon(door)
@@ -228,6 +261,8 @@ class FakeCluster:
         now, shard = LogTime(self.time_ms), self.queues.shards.get(message.group)
         if shard is not None:
             return shard.query(message.query, now)
+        if isinstance(message.query, Lookup):
+            return self.caches.shards[message.group].look(message.query, stale=message.stale)
         body = self.queues.describe(message.query, self.lock_groups)
         return self.machine.query(message.query, now) if body is None else body
 
@@ -376,8 +411,17 @@ class FakeNode:
                 door.watches.pop(message.id, None)
             case wire.Admin():
                 self._administer(door, message)
+            case wire.Delegate() | wire.Query(stale=True):
+                self._do_without_leading(door, message)
+            case wire.Bus():
+                self._pass_on(door, message)
             case _ if self.cluster.leader != self.node_id:
                 door.write(self.not_leader(message.id))
+            case _:
+                self._lead(door, message)
+
+    def _lead(self, door: Door, message: wire.ClientMessage) -> None:
+        match message:
             case wire.Call():
                 self.cluster.apply(message.submission, (door, message.id), message.group)
             case wire.KeepAlive():
@@ -388,6 +432,22 @@ class FakeNode:
                 door.write(wire.KeptAlive(message.id, session is not None))
             case wire.Member() | wire.Query():
                 self._take_question(door, message)
+            case _:
+                raise AssertionError(message)
+
+    def _do_without_leading(self, door: Door, message: wire.Delegate | wire.Query) -> None:
+        asker = door, message.id
+        if isinstance(message, wire.Query):
+            self.cluster.answer(asker, self.cluster.ask(message))
+        else:
+            answer = partial(self.cluster.answer, asker)
+            self.cluster.caches.delegate(message.command, answer)
+
+    def _pass_on(self, door: Door, message: wire.Bus) -> None:
+        if self.cluster.leader != self.node_id:
+            door.write(wire.Said(message.stream, Detached("this node does not lead the shard")))
+        else:
+            self.cluster.caches.shards[message.group].hear(door, message)
 
     def _take_question(self, door: Door, message: wire.Member | wire.Query) -> None:
         match message:
@@ -415,7 +475,7 @@ class FakeNode:
                 10**9,
                 len(cluster.queues.shards),
                 cluster.frame_bytes_max,
-                4,
+                len(cluster.caches.shards),
             )
         )
 
