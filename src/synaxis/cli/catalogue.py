@@ -96,12 +96,27 @@ CATALOGUE: dict[str, tuple[Entry, ...]] = {
         _app("group reset", "Move a consumer group to another position.", "group"),
         _app("group rm", "Remove a consumer group without members.", "group"),
     ),
+    "Caches": (
+        _app("cache get", "Print records.", "cache"),
+        _app("cache set", "Store a value: an argument, all of stdin, or a file.", "cache"),
+        _app("cache del", "Remove records.", "cache"),
+        _app("cache incr", "Add to a whole number, and print the sum.", "cache"),
+        _app("cache clear", "Remove all records of a cache, or those with a tag.", "cache"),
+        _app("cache ls", "List caches that hold something.", "cache"),
+        _app("cache stats", "Show what each shard holds and what happened to it.", "cache"),
+        _app(
+            "cache state",
+            "Show who holds copies of a record, as its home sees it (MESI).",
+            "cache",
+        ),
+        _app("cache ring", "Show which node is the home of a key, or of how many.", "cache"),
+    ),
 }
 
 INTRODUCTION = """\
 Usage: synaxis COMMAND [ARGUMENTS]
 
-Synaxis: replicated locks and queues, on one machine or many.
+Synaxis: replicated locks, queues and caches, on one machine or many.
 """
 
 OPTIONS = """\
@@ -123,6 +138,7 @@ Examples:
   synaxis queue create orders
   synaxis queue pub orders "order 42" --key user-7
   synaxis queue sub orders --group billing
+  synaxis cache set users/42 "Ada Lovelace" --ttl 10m
 """
 
 

@@ -1,9 +1,7 @@
 """``queue pub``: messages from arguments, standard input or a file."""
 
-import sys
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -17,7 +15,7 @@ from synaxis.cli.exit_codes import ExitCode
 from synaxis.cli.options import ClusterOptions, OptionalDuration, OutputOptions, Switch
 from synaxis.cli.output import Format
 from synaxis.cli.queue_rows import RECEIPT_COLUMNS, receipt_row
-from synaxis.cli.standard_input import lines_of, whole_of
+from synaxis.cli.standard_input import lines_of, opened, whole_of
 from synaxis.errors import InvalidArgument, SynaxisError
 
 __all__ = ["pub"]
@@ -117,7 +115,7 @@ def pub(
         if messages:
             await _publish_all([each.encode() for each in messages], publish, out)
         else:
-            with _opened(file) as descriptor:
+            with opened(file) as descriptor:
                 if raw:
                     await _publish_all([await whole_of(descriptor)], publish, out)
                 else:
@@ -125,19 +123,6 @@ def pub(
         return ExitCode.OK
 
     return run_with_cluster(cluster, body)
-
-
-@contextmanager
-def _opened(path: Path | None) -> Iterator[int]:
-    if path is None or str(path) == "-":
-        yield sys.stdin.fileno()
-        return
-    try:
-        file = path.open("rb", buffering=0)
-    except OSError as error:
-        raise InvalidArgument(f"--file {path}: {error.strerror}") from error
-    with file:
-        yield file.fileno()
 
 
 async def _publish_all(values: Iterable[bytes], publish: Publish, out: OutputOptions) -> None:

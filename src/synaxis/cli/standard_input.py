@@ -2,19 +2,39 @@
 
 import asyncio
 import os
+import sys
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import aclosing, contextmanager
+from pathlib import Path
 
 from synaxis.errors import InvalidArgument
 
-__all__ = ["chunks_of", "lines_of", "whole_of"]
+__all__ = ["chunks_of", "lines_of", "opened", "whole_of"]
 
 CHUNK_BYTES = 64 * 1024
 CHUNKS_AHEAD = 4
 """Chunks that are read before somebody has taken them."""
 INPUT_BYTES_MAX = 16 * 1024 * 1024
 """One line, or the whole input where it is one message: more than any message may have."""
+
+
+@contextmanager
+def opened(path: Path | None) -> Iterator[int]:
+    """Yield the descriptor of a file to read, or of stdin: None and ``-``.
+
+    Raises:
+        InvalidArgument: it cannot be read.
+    """
+    if path is None or str(path) == "-":
+        yield sys.stdin.fileno()
+        return
+    try:
+        file = path.open("rb", buffering=0)
+    except OSError as error:
+        raise InvalidArgument(f"--file {path}: {error.strerror}") from error
+    with file:
+        yield file.fileno()
 
 
 async def chunks_of(descriptor: int) -> AsyncGenerator[bytes, None]:

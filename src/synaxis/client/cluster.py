@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self, TypedDict, Unpack
 
 from synaxis.client.caches.cache import Cache
+from synaxis.client.caches.looking import CacheAdmin
 from synaxis.client.caches.options import CacheOptions
 from synaxis.client.caches.options import plan as cache_plan
 from synaxis.client.caches.service import CacheService
@@ -200,6 +201,12 @@ class AsyncSynaxis:
         return self._queues
 
     @property
+    def _cache_service(self) -> CacheService:
+        if self._caller is None or self._caches is None:
+            raise RuntimeError("the client is not open: use 'async with synaxis.connect(...)'")
+        return self._caches
+
+    @property
     def cluster_id(self) -> str:
         """The id that the cluster drew when it was created."""
         return self._open.pool.router.cluster_id
@@ -330,9 +337,12 @@ class AsyncSynaxis:
         unknown = set(options) - CacheOptions.__annotations__.keys()
         if unknown:
             raise TypeError(f"unknown options: {', '.join(sorted(unknown))}")
-        if self._caller is None or self._caches is None:
-            raise RuntimeError("the client is not open: use 'async with synaxis.connect(...)'")
-        return Cache(self._caches, cache_plan(name, **options))
+        return Cache(self._cache_service, cache_plan(name, **options))
+
+    @property
+    def caches(self) -> CacheAdmin:
+        """Looking at caches from outside: sizes, counts, and who holds what."""
+        return CacheAdmin(self._cache_service)
 
     # --- the cluster itself -----------------------------------------------------------------
 

@@ -23,6 +23,8 @@ def test_an_error_never_looks_like_success() -> None:
         (errors.DeadlockError("x"), 6),
         (errors.AlreadyExists("x"), 6),
         (errors.LeaseLost("x"), 6),
+        (errors.VersionConflict("x"), 6),
+        (errors.BackingUnavailable("x"), 3),
         (errors.LockTimeout("x"), 7),
         (errors.ConfigError("x"), 78),
         (errors.StorageCorrupt("x"), 74),
