@@ -29,6 +29,11 @@ _BENCHMARKS = (
     "queue_consume",
     "queue_latency",
     "queue_backlog",
+    "cache_near",
+    "cache_remote",
+    "cache_sharers",
+    "cache_mix",
+    "cache_memory",
     "simulator_speed",
     "wal_commit",
 )

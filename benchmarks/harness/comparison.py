@@ -42,6 +42,8 @@ class Options:
     """Messages that ``queue_consume`` consumes in one run."""
     backlog: int = 1_000_000
     """Messages that lie in the queue of ``queue_backlog``."""
+    records: int = 1_000_000
+    """Records in the cache of ``cache_memory``."""
 
 
 QUICK = Options(
@@ -52,6 +54,7 @@ QUICK = Options(
     sessions=50,
     messages=10_000,
     backlog=20_000,
+    records=20_000,
 )
 """Shows within seconds that a benchmark runs; its figures mean nothing."""
 

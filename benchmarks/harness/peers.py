@@ -217,15 +217,16 @@ def _etcd_leads(port: int) -> bool:
 
 
 class Redis:
-    """One redis-server with its append-only file, and redis-py's asyncio Lock."""
+    """One redis-server, if ``durable`` with its append-only file, and redis-py's asyncio Lock."""
 
     name = "redis"
     durability = "none at grant (one node, fsync each second)"
 
-    def __init__(self) -> None:
+    def __init__(self, *, durable: bool = True) -> None:
+        self._durable = durable
         self._directory: Path | None = None
         self._server: ServerProcess | None = None
-        self._port = 0
+        self.port = 0
 
     def unavailable(self) -> str | None:
         """See LockSystem."""
@@ -236,13 +237,14 @@ class Redis:
     def start(self) -> None:
         """See LockSystem."""
         self._directory = scratch_directory("redis")
-        [self._port] = free_ports(1)
-        arguments = ["redis-server", "--port", str(self._port), "--bind", "127.0.0.1"]
+        [self.port] = free_ports(1)
+        arguments = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
         arguments += ["--dir", str(self._directory), "--save", ""]
-        arguments += ["--appendonly", "yes", "--appendfsync", "everysec"]
+        if self._durable:
+            arguments += ["--appendonly", "yes", "--appendfsync", "everysec"]
         self._server = ServerProcess(arguments, self._directory / "redis.log")
         self._server.start()
-        wait_until(lambda: listens(self._port), "redis serves", processes=[self._server])
+        wait_until(lambda: listens(self.port), "redis serves", processes=[self._server])
 
     def stop(self) -> None:
         """See LockSystem."""
@@ -260,7 +262,7 @@ class Redis:
     async def connect(self, workers: int) -> AsyncIterator[LockClient]:
         """Let the pool grow to a connection per worker (redis-py stops at 100 by default)."""
         client = redis.asyncio.Redis(
-            host="127.0.0.1", port=self._port, max_connections=max(workers, 16)
+            host="127.0.0.1", port=self.port, max_connections=max(workers, 16)
         )
         async with client:
             yield RedisLocks(client)

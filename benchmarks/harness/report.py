@@ -115,12 +115,16 @@ class Report:
             self._keep(title, rounds, classes[system])
 
     def message_runs(
-        self, title: str, runs: Mapping[str, Sequence[QueueRun]], classes: Mapping[str, str]
+        self,
+        title: str,
+        runs: Mapping[str, Sequence[QueueRun]],
+        classes: Mapping[str, str],
+        unit: str = "message",
     ) -> None:
         """Print one row per system, its median run, and keep every run."""
         self.say(f"  {title}")
         self.say(
-            f"  {'system':<15}{'messages/s':>12}  {'(min - max)':<20}{'CPU us/message':>15}  "
+            f"  {'system':<15}{unit + 's/s':>12}  {'(min - max)':<20}{'CPU us/' + unit:>15}  "
             f"{'(client + servers)':<20}durability"
         )
         for system, rounds in runs.items():

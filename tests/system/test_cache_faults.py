@@ -1,0 +1,154 @@
+"""Caches on real processes that are killed, frozen and cut off, and a real Redis behind them."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+import synaxis
+from support.cache_load import CacheLoad
+from support.cluster_process import ClusterProcesses
+from support.redis_server import NEEDS_REDIS, RedisServer
+
+Start = Callable[..., ClusterProcesses]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
+
+LEASE_S = 5.0
+PATIENCE_S = 5.5
+
+
+async def in_thread(function: Callable[..., object], *args: object) -> None:
+    await asyncio.to_thread(function, *args)
+
+
+@contextlib.asynccontextmanager
+async def load_on(
+    nodes: ClusterProcesses, directory: Path, *, readers: int = 2, keys: int = 6
+) -> AsyncIterator[CacheLoad]:
+    async with synaxis.connect(nodes.urls, timeout=15) as client:
+        load = CacheLoad(client, nodes.urls, keys, directory)
+        try:
+            await load.begin(readers)
+            yield load
+            await load.check()
+        finally:
+            load.kill()
+
+
+async def test_no_reader_ever_sees_the_past(cluster: Start, tmp_path: Path) -> None:
+    async with load_on(cluster(3), tmp_path) as load:
+        await load.write_for(4)
+    assert load.written > 100
+    assert load.errors == {}
+
+
+async def test_no_reader_sees_the_past_while_homes_are_killed(
+    cluster: Start, tmp_path: Path
+) -> None:
+    nodes = cluster(3)
+    async with load_on(nodes, tmp_path) as load:
+        for number in range(3):
+            writing = asyncio.ensure_future(load.write_for(4))
+            await asyncio.sleep(1)
+            leader = await asyncio.to_thread(nodes.leader, f"caches/{number}")
+            await in_thread(leader.kill)
+            await in_thread(nodes.restart, leader.node_id)
+            await writing
+    assert load.written > 50, load.errors
+
+
+async def test_a_client_stopped_beyond_its_lease_serves_nothing_old_afterwards(
+    cluster: Start, tmp_path: Path
+) -> None:
+    async with load_on(cluster(3), tmp_path) as load:
+        await load.write_for(0.5)
+        load.readers[0].stop()
+        began = time.monotonic()
+        await load.write_for(1)
+        held_up = time.monotonic() - began
+        load.readers[0].cont()
+        await load.write_for(1)
+    assert held_up < len(load.acknowledged) * PATIENCE_S
+    assert LEASE_S / 2 < load.slowest < PATIENCE_S + 3
+
+
+async def test_writes_of_a_stopped_owner_do_not_come_back(cluster: Start) -> None:
+    """Policy back: who owns a line and is frozen beyond its lease must not serve it afterwards."""
+    nodes = cluster(3)
+    async with synaxis.connect(nodes.urls, timeout=15) as client:
+        counts = client.cache("counts", write="back")
+        assert await counts.incr("n", 1) == 1
+        owner = next(
+            node
+            for node in nodes.nodes.values()
+            if node.node_id in ((await counts.state("n")).owner or "")
+        )
+        await asyncio.sleep(2)  # longer than the flush interval: the home has it
+        owner.stop()
+        try:
+            async with asyncio.timeout(30):
+                assert await counts.incr("n", 10) == 11
+        finally:
+            owner.cont()
+        await asyncio.sleep(1)
+        values = {await counts.get("n") for _ in range(20)}
+        assert values == {11}
+
+
+async def test_a_majority_that_forgets_serves_nothing_old(cluster: Start) -> None:
+    nodes = cluster(3)
+    async with synaxis.connect(nodes.urls, timeout=30) as client:
+        cache = client.cache("c")
+        await cache.set("k", "before")
+        version = (await cache.entry("k")).version
+        for node in nodes.nodes.values():
+            await in_thread(node.kill)
+        await in_thread(nodes.start)
+        assert await cache.get("k") is None
+        await cache.set("k", "after")
+        assert (await cache.entry("k")).version > version
+
+
+class TestWithRedis:
+    """The store behind the cache goes away and comes back."""
+
+    pytestmark = NEEDS_REDIS
+
+    async def test_through_is_refused_and_behind_waits_while_the_store_is_away(
+        self, cluster: Start, tmp_path: Path
+    ) -> None:
+        redis = RedisServer(tmp_path)
+        redis.start()
+        try:
+            nodes = cluster(3, settings={"SYNAXIS_CACHE_STORE_URL": redis.url})
+            async with synaxis.connect(nodes.urls, timeout=10) as client:
+                through = client.cache("users", store=True)
+                behind = client.cache("events", store=True, write="behind")
+                await through.set("a", "1")
+                await behind.set("a", "1")
+                redis.stop()
+                with pytest.raises(synaxis.ClusterError):
+                    await through.set("b", "2")
+                await behind.set("b", "2")
+                assert await behind.get("b") == "2"
+                redis.start()
+                async with asyncio.timeout(20):
+                    while True:
+                        with contextlib.suppress(synaxis.ClusterError):
+                            await through.set("c", "3")
+                            break
+                        await asyncio.sleep(0.1)
+            for node in nodes.nodes.values():
+                await in_thread(node.kill)
+            await in_thread(nodes.start)
+            async with synaxis.connect(nodes.urls, timeout=10) as client:
+                users = client.cache("users", store=True)
+                events = client.cache("events", store=True)
+                assert await users.get("a") == "1"
+                assert await users.get("c") == "3"
+                assert await events.get("b") == "2"
+        finally:
+            redis.stop()
