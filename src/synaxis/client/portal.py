@@ -57,7 +57,7 @@ class Portal:
             RuntimeError: the loop is gone: after ``close``, or in a forked child.
         """
         try:
-            self._check()
+            self.check()
         except RuntimeError:
             if asyncio.iscoroutine(call):
                 call.close()  # or Python would complain that nobody awaited it
@@ -78,7 +78,12 @@ class Portal:
         if self.alive:
             self._loop.call_soon_threadsafe(function)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Refuse to begin anything in a loop that is gone.
+
+        Raises:
+            RuntimeError: it is: before ``start``, after ``stop``, or in a forked child.
+        """
         if self._pid != os.getpid():
             raise RuntimeError("this client belongs to the parent process; open another after fork")
         if not self._thread.is_alive():

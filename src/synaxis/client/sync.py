@@ -13,8 +13,11 @@ from functools import wraps
 from types import TracebackType
 from typing import Concatenate, ParamSpec, Self, TypeVar, Unpack
 
+from synaxis.client.caches.cache import Cache
+from synaxis.client.caches.options import CacheOptions
 from synaxis.client.cluster import AsyncSynaxis, ConnectOptions
 from synaxis.client.election import Election
+from synaxis.client.errands import borrowing
 from synaxis.client.gates import Barrier, Latch
 from synaxis.client.grants import Grant, GrantState, OnLoss
 from synaxis.client.lock_admin import LockAdmin
@@ -25,6 +28,7 @@ from synaxis.client.owners import owner_of_thread
 from synaxis.client.portal import Portal
 from synaxis.client.queues.codecs import Codec
 from synaxis.client.semaphore import Semaphore
+from synaxis.client.sync_caches import BlockingCache
 from synaxis.client.sync_queues import BlockingTopic, BlockingTopics
 from synaxis.client.twins import BlockingIterator, Twin, blocking, iterating
 from synaxis.errors import LockTimeout
@@ -358,6 +362,21 @@ class Synaxis(Twin[AsyncSynaxis]):
     def topic(self, name: str, *, codec: str | Codec | None = None) -> BlockingTopic:
         """Return the topic ``name``, to publish to and to consume from; asks nobody."""
         return BlockingTopic(self._original.topic(name, codec=codec), self._portal)
+
+    def cache(self, name: str, **options: Unpack[CacheOptions]) -> BlockingCache:
+        """Return the cache ``name``; see ``AsyncSynaxis.cache``.
+
+        ``loader`` and ``writer`` are plain functions here, called in the thread that asks.
+        """
+        if (loader := options.get("loader")) is not None:
+            options["loader"] = borrowing(loader)
+        if (writer := options.get("writer")) is not None:
+            options["writer"] = borrowing(writer)
+
+        async def make() -> Cache:
+            return self._original.cache(name, **options)
+
+        return BlockingCache(self._portal.run(make()), self._portal)
 
     drain = blocking(AsyncSynaxis.drain)
     status = blocking(AsyncSynaxis.status)

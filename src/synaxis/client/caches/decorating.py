@@ -13,7 +13,7 @@ from synaxis.client.caches.filling import Recipe
 from synaxis.client.caches.options import Terms, checked_tags
 from synaxis.errors import InvalidArgument
 
-__all__ = ["CachedFunction", "Decorator", "KeyMaker", "Wrapping", "decorator", "tagged"]
+__all__ = ["CachedFunction", "Decorator", "KeyMaker", "Wrapping", "decorator"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -101,6 +101,10 @@ class KeyMaker:
         bound.apply_defaults()
         return bound.arguments
 
+    def fill(self, template: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
+        """Return ``template`` with the arguments of a call; raises as ``arguments``."""
+        return template.format_map(self.arguments(args, kwargs))
+
 
 def _check(template: object, known: set[str], function: str) -> None:
     if not isinstance(template, str) or not template:
@@ -149,13 +153,13 @@ def decorator(
             name = template.format_map(arguments)
             found: R = fresh(name)
             if found is MISS:
-                made = tagged(terms, tags, arguments)
+                made = _tagged(terms, tags, arguments)
                 recipe = Recipe(lambda _: function(*args, **kwargs), made, cache_none)
                 found = await load(name, recipe)
             return found
 
         def key(*args: Value, **kwargs: Value) -> str:
-            return template.format_map(maker.arguments(args, kwargs))
+            return maker.fill(template, args, kwargs)
 
         async def invalidate(*args: Value, **kwargs: Value) -> bool:
             return await delete(key(*args, **kwargs))
@@ -167,7 +171,7 @@ def decorator(
     return decorate
 
 
-def tagged(terms: Terms, tags: tuple[str, ...], arguments: Mapping[str, Any]) -> Terms:
+def _tagged(terms: Terms, tags: tuple[str, ...], arguments: Mapping[str, Any]) -> Terms:
     """Return the terms with the tags of one call."""
     if not tags:
         return terms
