@@ -219,7 +219,7 @@ class _Process:
             await self._stop.wait()
             if self._failure is None:
                 gateway.draining = True
-                await node.leave_gracefully(settings.shutdown_timeout_s / 2)
+                await node.leave_gracefully(settings.shutdown_timeout_s / 3)
             await gateway.close()
             beat.cancel()
         await node.stop()

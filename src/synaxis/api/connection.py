@@ -17,6 +17,9 @@ from aiohttp import web
 
 from synaxis.api.member_streams import MemberStreams
 from synaxis.api.payloads import Payloads
+from synaxis.caches.bus import Detached, HomeMessage
+from synaxis.caches.commands import AgentKind, Lookup
+from synaxis.caches.validation import check_question
 from synaxis.cluster.commands import (
     AddNode,
     CreateTopic,
@@ -36,6 +39,7 @@ from synaxis.errors import (
     SynaxisError,
 )
 from synaxis.ids import GroupId, Instant, SessionId
+from synaxis.nodes.bus_checks import check_said
 from synaxis.queues.questions import Page
 from synaxis.topics import TopicRecord
 from synaxis.wire.client import (
@@ -45,9 +49,11 @@ from synaxis.wire.client import (
     Admin,
     AdminAnswer,
     Answer,
+    Bus,
     Call,
     Cancel,
     ClientMessage,
+    Delegate,
     Failure,
     Hello,
     KeepAlive,
@@ -57,6 +63,7 @@ from synaxis.wire.client import (
     Notice,
     Query,
     RemoveMember,
+    Said,
     ServerMessage,
     StatusRequest,
     Submission,
@@ -81,7 +88,9 @@ ADMINS_OPEN_MAX = 16
 OUTBOX_MESSAGES_MAX = 100_000
 """Answers that a client does not read; more and it is cut off."""
 RARE_PER_TURN = 32
-"""Requests other than commands that are taken in one loop turn: each may cost a long look."""
+"""Requests that may cost a long look which are taken in one loop turn."""
+LOOKUP_KEYS_QUICK = 100
+"""A read of more records counts as a long look."""
 NUMBER_MAX = 2**63 - 1
 """Largest session and sequence (``ids``)."""
 OWNER_BYTES_MAX = 512
@@ -116,6 +125,7 @@ class ClientConnection:
         self._rare = 0
         payloads = Payloads(gateway.node.store, self._spawn, gateway.fatal)
         self._streams = MemberStreams(gateway.node, payloads, self.push)
+        self._agents = gateway.node.caches.streams(self._say_to_agent, AgentKind.SHARER)
         self._counters = gateway.counters
         self._now = gateway.node.driver.now
         self._answer = self._deliver
@@ -137,6 +147,8 @@ class ClientConnection:
             finally:
                 self._gone = True
                 self._streams.close()
+                self._agents.close()
+                self._node.caches.agents.cancel(self._answer)
                 writer.cancel()
 
     async def _greet(self) -> list[ClientMessage] | None:
@@ -185,18 +197,11 @@ class ClientConnection:
         arrived = self._now()
         for request in requests:
             try:
-                if type(request) is Call:
-                    self._call(request, arrived)
-                    continue
-                if type(request) is Member:
-                    self._streams.take(request)
-                    if request.session not in self.sessions:
-                        self._gateway.speaks(request.session, self)
-                    continue
-                self._rare += 1
-                if self._rare % RARE_PER_TURN == 0:
-                    await asyncio.sleep(0)  # others have their turn
-                self._dispatch_rare(request, arrived)
+                if not self._dispatch_quick(request, arrived):
+                    self._rare += 1
+                    if self._rare % RARE_PER_TURN == 0:
+                        await asyncio.sleep(0)  # others have their turn
+                    self._dispatch_rare(request, arrived)
             except NotLeader:
                 self._fail(request, self._node.not_leader(_group_of(request)))
             except SynaxisError as error:
@@ -205,6 +210,24 @@ class ClientConnection:
                 self._fail(request, InvalidArgument(f"no group {_group_of(request)!r}"))
             if self._gone:
                 return
+
+    def _dispatch_quick(self, request: ClientMessage, arrived: Instant) -> bool:
+        """Take what comes in thousands; False if it is none of that."""
+        if type(request) is Call:
+            self._call(request, arrived)
+        elif type(request) is Query:
+            return self._look_up(request, arrived)
+        elif type(request) is Bus:
+            self._hear_agent(request)
+        elif type(request) is Delegate:
+            self._delegate(request, arrived)
+        elif type(request) is Member:
+            self._streams.take(request)
+            if request.session not in self.sessions:
+                self._gateway.speaks(request.session, self)
+        else:
+            return False
+        return True
 
     def _call(self, call: Call, arrived: Instant) -> None:
         submission = call.submission
@@ -227,13 +250,47 @@ class ClientConnection:
         if session not in self.sessions:
             self._gateway.speaks(session, self)
 
+    def _look_up(self, request: Query, arrived: Instant) -> bool:
+        """Take a read of a few records; False if it is another question."""
+        lookup = request.query
+        if type(lookup) is not Lookup or len(lookup.keys) > LOOKUP_KEYS_QUICK:
+            return False
+        self._check_room()
+        handle = (self._answer, (request.id, Lookup, arrived))
+        self._driver.query(request.group, lookup, handle, stale=request.stale)
+        self._open_requests += 1
+        return True
+
+    def _delegate(self, request: Delegate, arrived: Instant) -> None:
+        self._check_room()
+        command = request.command
+        handle = (self._answer, (request.id, type(command), arrived))
+        self._node.caches.agents.call(command, handle, back=request.back)
+        self._open_requests += 1
+
+    def _hear_agent(self, request: Bus) -> None:
+        try:
+            check_said(request.stream, request.message)
+        except ProtocolViolation as error:
+            self.push(Said(request.stream, Detached(error.message)))
+            return
+        self._agents.take(request.group, request.stream, request.message)
+
+    def _say_to_agent(self, group: GroupId, stream: int, message: HomeMessage) -> bool:
+        del group
+        self.push(Said(stream, message))
+        return True
+
+    def _check_room(self) -> None:
+        if self._open_requests >= OPEN_REQUESTS_MAX:
+            raise _too_many(OPEN_REQUESTS_MAX, "requests")
+
     def _spawn(self, work: Coroutine[Any, Any, None]) -> object:
         assert self._tasks is not None
         return self._tasks.create_task(work)
 
     def _dispatch_rare(self, request: ClientMessage, arrived: Instant) -> None:
-        if self._open_requests >= OPEN_REQUESTS_MAX:
-            raise _too_many(OPEN_REQUESTS_MAX, "requests")
+        self._check_room()
         match request:
             case KeepAlive(number, group, session):
                 self._driver.keep_alive(
@@ -242,6 +299,7 @@ class ClientConnection:
                 self._open_requests += 1
                 self._gateway.speaks(session, self)
             case Query(number, group, query, stale):
+                check_question(query, self._node.config.bootstrap.caches)
                 if self._open_queries >= OPEN_QUERIES_MAX:
                     raise _too_many(OPEN_QUERIES_MAX, "queries")
                 handle = (self._deliver_rows, (number, type(query), arrived, group))

@@ -7,6 +7,7 @@ from synaxis.cluster.machine import ClusterMachine
 from synaxis.consensus.raft.messages import era_of, first_term
 from synaxis.errors import IdentityMismatch, ProtocolViolation
 from synaxis.ids import GroupId, NodeId, Term
+from synaxis.nodes.bus_checks import check_bus_message
 from synaxis.nodes.node_config import NodeConfig
 from synaxis.security.tls import names_of
 from synaxis.wire.peer import PROTOCOL_VERSION, PeerFrame, PeerHello, PeerRefusal
@@ -134,6 +135,8 @@ def check_frame(
     """
     if frame.heartbeat is not None and frame.heartbeat.record.node_id != sender:
         raise ProtocolViolation(f"{sender} speaks for {frame.heartbeat.record.node_id}")
+    for message in frame.bus:
+        check_bus_message(message)
     for envelope in frame.envelopes:
         term, group = envelope.message.term, envelope.group
         if 0 <= term <= TERM_LEAP_MAX:

@@ -34,6 +34,7 @@ from synaxis.nodes.disk_watch import DiskWatch, NodeDisk
 from synaxis.nodes.driver import Durability, NodeDriver
 from synaxis.nodes.gatherer import Gatherer
 from synaxis.nodes.groups import build_groups
+from synaxis.nodes.node_caches import NodeCaches
 from synaxis.nodes.node_config import NodeConfig
 from synaxis.nodes.rebalancer import Rebalancer
 from synaxis.nodes.topic_keeper import TopicKeeper
@@ -124,6 +125,7 @@ class BaseNode:
         )
         self._gatherer = Gatherer(config.node_id, self.replicas, store, self.bus, self)
         self.driver = NodeDriver(self.replicas, durability, self.bus, self, store, self._gatherer)
+        self.caches = NodeCaches(config, self.driver, self.replicas, self.homes, self.bus, self)
         self._rebalancer = Rebalancer(
             config.node_id, self.replicas, self.cluster, bootstrap.replication_factor
         )
@@ -149,7 +151,11 @@ class BaseNode:
             await asyncio.sleep(self.config.beat_ms / 1000)
 
     async def leave_gracefully(self, seconds: float) -> None:
-        """Hand the leadership of every group to somebody else, for at most ``seconds``."""
+        """Bring home what only the caches of this node know, then hand over every leadership.
+
+        Takes at most ``seconds`` for the handing over, and as much for the caches.
+        """
+        await self.caches.agents.leave(seconds)
         now = self.driver.now()
         for group, replica in self.replicas.items():
             status = replica.status()
@@ -173,6 +179,7 @@ class BaseNode:
 
     async def stop(self) -> None:
         """Fall silent."""
+        self.caches.agents.stop()
         self.driver.stop()
         await self._gatherer.aclose()
         await self.bus.aclose()
@@ -195,6 +202,8 @@ class BaseNode:
             self.driver.deliver(sender, frame)
         for message in frame.segments:
             self._gatherer.received(sender, message)
+        for said in frame.bus:
+            self.caches.received(sender, said)
 
     def _term_of(self, group: GroupId) -> Term:
         replica = self.replicas.get(group)
@@ -212,6 +221,7 @@ class BaseNode:
     def _down(self, node: NodeId) -> None:
         log.info("peer disconnected", peer=node)
         self.driver.peer_unreachable(node)
+        self.caches.down(node)
 
     def _refused(self, node: NodeId, refusal: PeerRefusal) -> None:
         log.warning("peer refused us", peer=node, code=refusal.code, reason=refusal.message)
@@ -343,6 +353,7 @@ class BaseNode:
         status = self.replicas[group].status()
         log.info("leadership", group=group, leader=status.leader, term=status.term)
         self.listener.leadership(group)
+        self.caches.leadership(group)
         if group in self.dispatchers:
             self._topics.step()
 
