@@ -69,27 +69,33 @@ class Engine:
             SynaxisError: refused, or no answer in time.
         """
         full = self.plan.full_key(key)
-        (held,) = await self._find_in(self.service.group_of(full), [key], stale_ok=stale_ok)
+        group = self.service.group_of(full)
+        (held,) = await self._find_in(group, {key: full}, stale_ok=stale_ok)
         return held
 
     async def find(self, keys: Iterable[str], *, stale_ok: bool = False) -> dict[str, Held]:
         """Return what is stored under many keys; raises as ``find_one``."""
-        groups = list(self._by_group(dict.fromkeys(keys)).items())
+        groups = list(self._by_group(keys).items())
         asked = (self._find_in(group, wanted, stale_ok=stale_ok) for group, wanted in groups)
-        parts = await asyncio.gather(*asked)
-        return {
-            key: held
-            for (_, wanted), part in zip(groups, parts, strict=True)
-            for key, held in zip(wanted, part, strict=True)
-        }
+        found: dict[str, Held] = {}
+        for (_, wanted), part in zip(groups, await asyncio.gather(*asked), strict=True):
+            found.update(zip(wanted, part, strict=True))
+        return found
 
-    def _by_group(self, keys: Iterable[str]) -> dict[GroupId, list[str]]:
-        groups: dict[GroupId, list[str]] = {}
+    def _by_group(self, keys: Iterable[str]) -> dict[GroupId, dict[str, str]]:
+        """Return, by group, the keys and what the cluster calls them."""
+        full_key, group_of = self.plan.full_key, self.service.group_of
+        groups: dict[GroupId, dict[str, str]] = {}
         for key in keys:
-            groups.setdefault(self.service.group_of(self.plan.full_key(key)), []).append(key)
+            full = full_key(key)
+            group = group_of(full)
+            if group in groups:
+                groups[group][key] = full
+            else:
+                groups[group] = {key: full}
         return groups
 
-    async def _find_in(self, group: GroupId, keys: Sequence[str], *, stale_ok: bool) -> list[Held]:
+    async def _find_in(self, group: GroupId, keys: dict[str, str], *, stale_ok: bool) -> list[Held]:
         since = now()
         if not stale_ok:
             outcomes = await self._ask(group, keys)
@@ -101,9 +107,9 @@ class Engine:
             return await self._find_stale(group, keys)
         return [self._held(key, each, since) for key, each in zip(keys, outcomes, strict=True)]
 
-    async def _ask(self, group: GroupId, keys: Sequence[str]) -> list[Outcome]:
+    async def _ask(self, group: GroupId, keys: dict[str, str]) -> list[Outcome]:
         plan, service = self.plan, self.service
-        full = [plan.full_key(key) for key in keys]
+        full = list(keys.values())
         if plan.back:
             return await asyncio.gather(*(self._delegated_lookup(key) for key in full))
         if not plan.near:
@@ -144,7 +150,7 @@ class Engine:
 
     # --- reading what may be old ------------------------------------------------------------
 
-    async def _find_stale(self, group: GroupId, keys: Sequence[str]) -> list[Held]:
+    async def _find_stale(self, group: GroupId, keys: dict[str, str]) -> list[Held]:
         """Return what any replica has or, if none answers, what was here before."""
         since = now()
         kept = {key: held for key in keys if (held := self._kept(key, since)) is not None}
@@ -153,7 +159,7 @@ class Engine:
         if complete and not self.service.context.router.nodes:
             outcomes = [RequestTimeout("no node is connected")] * len(keys)
         else:
-            full = [self.plan.full_key(key) for key in keys]
+            full = list(keys.values())
             patience_s = STALE_PATIENCE_S if complete else None
             try:
                 async with asyncio.timeout(patience_s):

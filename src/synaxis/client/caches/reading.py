@@ -69,7 +69,9 @@ class Reader:
         found: list[Reading | SynaxisError | None] = []
         for waiter in waiters:
             try:
-                found.append(await asyncio.shield(waiter))  # others may wait for it too
+                if not waiter.done():
+                    await asyncio.shield(waiter)  # others may wait for it too
+                found.append(waiter.result())
             except SynaxisError as error:  # each key has an outcome of its own
                 found.append(error)
         return found
