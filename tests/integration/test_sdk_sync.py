@@ -13,6 +13,7 @@ import pytest
 import synaxis
 from support.fake_cluster import FakeCluster
 from synaxis.client import sync
+from synaxis.client.caches.looking import CacheAdmin
 from synaxis.client.election import Election
 from synaxis.client.gates import Barrier, Latch
 from synaxis.client.grants import Grant
@@ -20,6 +21,7 @@ from synaxis.client.lock_admin import LockAdmin
 from synaxis.client.lock_many import GrantSet
 from synaxis.client.portal import Portal
 from synaxis.client.semaphore import Semaphore
+from synaxis.client.sync_caches import BlockingCacheAdmin
 from synaxis.locks.commands import Abandon, Acquire
 
 TWINS = [
@@ -31,6 +33,7 @@ TWINS = [
     (Barrier, sync.BlockingBarrier, {}),
     (Latch, sync.BlockingLatch, {}),
     (LockAdmin, sync.BlockingLockAdmin, {}),
+    (CacheAdmin, BlockingCacheAdmin, {}),
 ]
 INTERNAL = {
     *("again", "at", "begin_release", "converted", "granted", "grants", "held", "lose", "loss"),

@@ -28,7 +28,7 @@ from synaxis.client.owners import owner_of_thread
 from synaxis.client.portal import Portal
 from synaxis.client.queues.codecs import Codec
 from synaxis.client.semaphore import Semaphore
-from synaxis.client.sync_caches import BlockingCache
+from synaxis.client.sync_caches import BlockingCache, BlockingCacheAdmin
 from synaxis.client.sync_queues import BlockingTopic, BlockingTopics
 from synaxis.client.twins import BlockingIterator, Twin, blocking, iterating
 from synaxis.errors import LockTimeout
@@ -377,6 +377,11 @@ class Synaxis(Twin[AsyncSynaxis]):
             return self._original.cache(name, **options)
 
         return BlockingCache(self._portal.run(make()), self._portal)
+
+    @property
+    def caches(self) -> BlockingCacheAdmin:
+        """Looking at caches from outside: sizes, counts, and who holds what."""
+        return BlockingCacheAdmin(self._original.caches, self._portal)
 
     drain = blocking(AsyncSynaxis.drain)
     status = blocking(AsyncSynaxis.status)

@@ -12,11 +12,12 @@ from synaxis.client.caches.cache import Cache
 from synaxis.client.caches.codecs import Value
 from synaxis.client.caches.decorating import KeyMaker
 from synaxis.client.caches.entries import MISS, CacheStats
+from synaxis.client.caches.looking import CacheAdmin
 from synaxis.client.caches.options import BY_CACHE, ByCache, Consistency, Duration, Loader
 from synaxis.client.errands import borrowing, lend_thread, lending
 from synaxis.client.twins import Twin, blocking
 
-__all__ = ["BlockingCache", "BlockingCachedFunction"]
+__all__ = ["BlockingCache", "BlockingCacheAdmin", "BlockingCachedFunction"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -179,3 +180,15 @@ class BlockingCache(Twin[Cache]):
     def stats(self) -> CacheStats:
         """Return what happened to this cache in this client."""
         return self._original.stats()
+
+
+class BlockingCacheAdmin(Twin[CacheAdmin]):
+    """See ``CacheAdmin``."""
+
+    line = blocking(CacheAdmin.line)
+    shards = blocking(CacheAdmin.shards)
+    list = blocking(CacheAdmin.list)
+
+    def shard_of(self, cache: str, key: str) -> str:
+        """Return the shard that keeps ``key`` of ``cache``; asks nobody."""
+        return self._original.shard_of(cache, key)
