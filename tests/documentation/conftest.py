@@ -15,14 +15,15 @@ def node_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     directory = tmp_path_factory.mktemp("documented")
     with ClusterProcesses(directory, 1) as cluster:
         with asyncio.Runner() as runner:
-            runner.run(fill_topic(cluster.urls))
+            runner.run(fill(cluster.urls))
         yield cluster.urls
 
 
-async def fill_topic(url: str) -> None:
-    """Make the topic and the group that the pages about the command line look at."""
+async def fill(url: str) -> None:
+    """Make the topic, the group and the records that the pages about the command line look at."""
     async with synaxis.connect(url) as cluster:
         await cluster.topics.create("invoices")
         invoices = cluster.topic("invoices")
         await invoices.publish_many([b"invoice"] * 100)
         await invoices.fetch("billing", max_messages=1)
+        await cluster.cache("users").set_many({"42": b"Ada Lovelace", "43": b"Alan Turing"})

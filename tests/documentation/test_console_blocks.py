@@ -21,6 +21,7 @@ RUNNABLE = {
     "lock ls", "lock info", "lock graph", "lock run",
     "queue create", "queue ls", "queue info", "queue pub", "queue sub", "queue peek",
     "queue dlq ls", "queue dlq redrive", "group ls", "group info",
+    "cache get", "cache incr", "cache ls", "cache stats", "cache state", "cache ring",
 }  # fmt: skip
 SHELL = re.compile(r"[|<>&;`]|\$\(")
 COMMANDS = [

@@ -5,6 +5,14 @@ from pathlib import Path
 
 import pytest
 
+from synaxis.cli.cache_rows import (
+    cache_row,
+    entry_row,
+    home_row,
+    line_row,
+    shard_row,
+    share_rows,
+)
 from synaxis.cli.cluster import member_rows, status_rows
 from synaxis.cli.configuration import setting_rows
 from synaxis.cli.exit_codes import ExitCode
@@ -23,6 +31,8 @@ from synaxis.cli.queue_rows import (
     topic_row,
 )
 from synaxis.cli.wait_graph import Edge
+from synaxis.client.caches.entries import Entry
+from synaxis.client.caches.looking import CacheSize, LineView, ShardView
 from synaxis.client.lock_admin import HolderState, LockState, WaitState
 from synaxis.client.queues.dead_letters import DeadMessage
 from synaxis.client.queues.message import Source
@@ -68,6 +78,9 @@ STATE = TopicState("orders", False, (PARTITION,), (GROUP,))
 LETTER = DeadLetter(0, 0, "rejected", 1, LogTime(1), LogTime(2), "bad")
 MESSAGE = DeadMessage(Source("orders", None), encode_plain(b"x", None), 1, LETTER)
 
+LINE = LineView("users/1", "caches/0", "n1", "I", None, (), 1, 1, None, (), "", 0)
+SHARD = ShardView("caches/0", "n1", (), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0)
+
 
 def documented(section: str) -> list[str]:
     body = PAGE.split(f"\n### JSON of {section}\n")[1].split("\n#")[0]
@@ -90,6 +103,11 @@ def documented(section: str) -> list[str]:
         ("a message", message_row(MESSAGE)),
         ("queue dlq ls", dead_row(MESSAGE)),
         ("queue pub", receipt_row(Receipt(0, 0))),
+        ("cache get", entry_row("users/1", Entry(b"x", 1, None, "fresh"))),
+        ("cache ls", cache_row(CacheSize("users", 1, 1))),
+        ("cache stats", shard_row(SHARD)),
+        ("cache state", line_row(LINE)),
+        ("cache ring", home_row("users/1", "caches/0", "n1")),
         ("cluster status", status_rows(VIEW, [VIEW])[0]),
         ("cluster members", member_rows(VIEW)[0]),
         ("health", check_readiness("http://127.0.0.1:1", 0.5)),
@@ -104,6 +122,12 @@ def test_the_documented_keys_are_the_printed_keys(section: str, row: dict[str, o
 def test_what_info_prints_begins_as_ls_does() -> None:
     row = topic_details_row(TOPIC, STATE)
     assert [*documented("queue ls"), *documented("queue info")] == list(row)
+
+
+def test_the_shares_of_nodes_have_the_documented_keys() -> None:
+    (row,) = share_rows([SHARD])
+    section = PAGE.split("\n### JSON of cache ring\n")[1]
+    assert re.findall(r"`(\w+)`", section.split("(from")[0]) == list(row)
 
 
 def test_the_exit_codes_of_the_page_are_ours() -> None:
