@@ -4,8 +4,10 @@
 
 Three node processes. A producer fills a topic with the files to index, a few poisoned messages
 among them; eight workers consume it as one group and change index shards under locks, with fencing
-tokens that the store checks. Exit code 0 only if, in the end, every good file was indexed exactly
-once, every message was either acknowledged or is a dead letter, and those are the poisoned ones.
+tokens that the store checks. They read dictionaries of stop words through near caches, which one
+more process changes all the time. Exit code 0 only if, in the end, every good file was indexed
+exactly once, every message was either acknowledged or is a dead letter, those are the poisoned
+ones, and no worker has read a dictionary older than the last one acknowledged before it looked.
 """
 
 import argparse
@@ -19,6 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import journal
 from accounts import GROUP, MAX_DELIVERIES, TOPIC, take
 from corpus import SHARDS, batches_of, default_directory, find_files
 from display import Display
@@ -26,6 +29,7 @@ from faults import Faults, Stage
 from nodes import Nodes
 from poison import POISONS
 from producer import Producer, orders_of
+from proof import prove
 from report import figures
 from rich.console import Console
 from store import IndexStore, create
@@ -35,6 +39,7 @@ from verdict import Job, Result, judge
 
 import synaxis
 
+_UPDATER = Path(__file__).with_name("updater.py")
 _WORKERS = 8
 _TTL_S = 4.0
 """Short, so that what the frozen one and the killed one have locked is soon free."""
@@ -69,6 +74,7 @@ async def _index(
     display: Display,
 ) -> Result:
     create(job.store_path)
+    journal.create(job.journal_path)
     store, timeline = IndexStore(job.store_path, "main"), Timeline()
 
     def died(death: Death) -> None:
@@ -95,8 +101,8 @@ async def _index(
         exit_codes = await team.end()
         for task in background:
             task.cancel()
-        books = await take(topic, producer, nodes)
-        return Result(faults.outcome, books, timeline, team.deaths, exit_codes, seconds)
+        books, proof = await take(topic, producer, nodes), prove(job.journal_path)
+        return Result(faults.outcome, books, proof, timeline, team.deaths, exit_codes, seconds)
     finally:
         team.kill()
         store.close()
@@ -114,11 +120,13 @@ async def _create_topic(cluster: synaxis.AsyncSynaxis) -> synaxis.Topic:
 
 
 async def _start_workers(team: Team, job: Job, urls: str) -> None:
-    """Start all workers, wait until each has connected, and let them begin."""
+    """Start the updater and all workers, wait until each is ready, and let them begin."""
+    journal_path = ["--journal", str(job.journal_path)]
+    await team.add("updater", ["--url", urls, *journal_path], _UPDATER)
     # In the middle of a second batch; small directories may not have two for everybody.
     stop_at_write = SHARDS // 2 + (SHARDS if len(job.batches) > 50 else 0)
     arguments = ["--url", urls, "--topic", TOPIC, "--group", GROUP]
-    arguments += ["--dir", str(job.directory), "--store", str(job.store_path)]
+    arguments += ["--dir", str(job.directory), "--store", str(job.store_path), *journal_path]
     arguments += ["--session-ttl", str(_TTL_S), "--stop-at-write", str(stop_at_write)]
     for number in range(1, _WORKERS + 1):
         await team.add(f"worker-{number}", arguments)
@@ -219,7 +227,7 @@ def conclude(job: Job, wrong: Sequence[str], seconds: float, console: Console) -
     console.print(
         f"OK after {seconds:.1f} s: {job.files} files, each indexed exactly once, equal to a "
         "single-process count; the stale write was refused; every message was acknowledged or is "
-        "a dead letter",
+        "a dead letter; nobody read a dictionary older than the last one acknowledged",
     )
     return 0
 

@@ -15,6 +15,8 @@ __all__ = ["Leadership", "Nodes"]
 
 _GROUP = "locks/0"
 _LEADS_QUEUES = re.compile(r'^synaxis_raft_is_leader\{[^}]*group="queues/[^}]*\} 1', re.MULTILINE)
+_CACHE_LEASE_MS = 1_000
+"""Short: a dictionary that the frozen one or a killed one has near can change no earlier."""
 _POLL_S = 0.05
 
 
@@ -71,6 +73,7 @@ class Nodes:
         command += ["--cluster", members, "--data-dir", str(self._directory / name)]
         command += ["--listen", f"127.0.0.1:{self._api_ports[name]}"]
         command += ["--peer-listen", f"127.0.0.1:{self._peer_ports[name]}"]
+        command += ["--cache-lease-ms", str(_CACHE_LEASE_MS)]
         with (self._directory / f"{name}.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
                 command,

@@ -4,7 +4,9 @@ from collections.abc import Iterator
 
 from accounts import MAX_DELIVERIES, Accounts
 from corpus import SHARDS
+from dictionaries import KEYS
 from faults import Outcome
+from proof import Proof
 from timeline import Timeline
 from verdict import Job, Result
 
@@ -12,13 +14,14 @@ __all__ = ["figures"]
 
 
 def figures(job: Job, result: Result) -> Iterator[str]:
-    """Yield lines: throughput, what became of the messages, the lag, and what the faults did."""
+    """Yield lines: throughput, messages, dictionaries, the lag, and what the faults did."""
     seconds, updates = result.indexing_seconds, len(job.batches) * SHARDS
     yield (
         f"indexed {job.files} files in {seconds:.1f} s: {job.files / seconds:,.0f} files/s, "
         f"{updates / seconds:,.0f} locked shard updates/s, faults included"
     )
     yield from _messages(result.books)
+    yield from _dictionaries(result.proof)
     yield from _lag(result.timeline)
     yield from _faults(result.outcome, result.crashes)
 
@@ -35,6 +38,23 @@ def _messages(books: Accounts) -> Iterator[str]:
             f"dead letter: {letter.file}: {letter.reason} after {letter.failures} {deliveries}"
             f" (limit {MAX_DELIVERIES}); last error: {letter.error}"
         )
+
+
+def _dictionaries(proof: Proof) -> Iterator[str]:
+    total = proof.total
+    yield (
+        f"dictionaries: {proof.editions:,} editions of {len(KEYS)} were acknowledged; "
+        f"{proof.readers} processes read {total.reads:,} times, {total.near_hits:,} near hits "
+        f"({total.near_hits / max(total.reads, 1):.0%}), and met {total.stop_words:,} stop words"
+    )
+    yield (
+        f"near caches: {total.invalidations:,} invalidations, {total.lease_expiries} lost leases, "
+        f"{total.unanswered} reads without an answer"
+    )
+    yield (
+        "reads that saw less than was acknowledged, or read by anybody, before they began: "
+        f"{len(proof.violations)} of {total.reads:,}"
+    )
 
 
 def _lag(timeline: Timeline) -> Iterator[str]:

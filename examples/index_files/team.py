@@ -1,4 +1,4 @@
-"""The worker processes: started, told to begin, frozen and thawed, replaced when they die."""
+"""The worker processes and the updater: started, frozen and thawed, replaced when they die."""
 
 import asyncio
 import signal
@@ -65,9 +65,9 @@ class Team:
         self._ending = False
         self.deaths: list[Death] = []
 
-    async def add(self, name: str, arguments: Iterable[str]) -> None:
+    async def add(self, name: str, arguments: Iterable[str], script: Path = _WORKER) -> None:
         """Start one worker; it waits for the word to begin."""
-        command = [sys.executable, str(_WORKER), "--name", name, *arguments]
+        command = [sys.executable, str(script), "--name", name, *arguments]
         await self._start(name, command)
         self._keepers.append(self._tasks.create_task(self._keep(name, command)))
 

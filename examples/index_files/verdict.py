@@ -8,6 +8,7 @@ from pathlib import Path
 from accounts import Accounts, disagreements
 from faults import KilledWorker, Outcome
 from poison import CRASH_CODE, CRASHING, POISONS
+from proof import Proof, shortcomings
 from store import Attempt, IndexStore
 from team import Death
 from timeline import Timeline
@@ -31,8 +32,13 @@ class Job:
 
     @property
     def store_path(self) -> Path:
-        """The SQLite file."""
+        """The SQLite file of the index."""
         return self.scratch / "index.sqlite"
+
+    @property
+    def journal_path(self) -> Path:
+        """That of what was written to and read from the shared dictionaries."""
+        return self.scratch / "journal.sqlite"
 
 
 @dataclass(frozen=True)
@@ -41,6 +47,7 @@ class Result:
 
     outcome: Outcome
     books: Accounts
+    proof: Proof
     timeline: Timeline
     deaths: list[Death]
     exit_codes: dict[str, int]
@@ -62,6 +69,7 @@ def judge(job: Job, result: Result | None) -> list[str]:
     wrong = differences(store, job.directory, job.batches)
     store.close()
     wrong += disagreements(result.books, len(job.batches), finished, attempts)
+    wrong += shortcomings(result.proof)
     if result.outcome.refusal is None:
         wrong.append("no stale write of the frozen worker was refused")
     if len(result.outcome.failover_seconds) != 2:

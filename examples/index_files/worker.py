@@ -7,6 +7,9 @@ leaves the message to somebody else, and the store knows how far it got.
 
 The group is ``shared``: files are independent, so any worker may have any message, and a poisoned
 one holds up nobody. (In ``keyed`` mode it would hold up its key; ``keyed_order.py`` shows that.)
+
+Which words are stop words today is in dictionaries that all workers share through the cache, and
+that change all the time; see ``dictionaries.py``.
 """
 
 import argparse
@@ -18,6 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 from corpus import SHARDS, count_words, is_outside, shard_of
+from dictionaries import Reader
 from store import IndexStore
 
 import synaxis
@@ -38,10 +42,12 @@ class Worker:
         self,
         cluster: synaxis.AsyncSynaxis,
         store: IndexStore,
+        dictionaries: Reader,
         options: argparse.Namespace,
     ) -> None:
         self._cluster = cluster
         self._store = store
+        self._dictionaries = dictionaries
         self._topic = cluster.topic(options.topic, codec="json")
         self._group: str = options.group
         self._directory: Path = options.dir
@@ -105,6 +111,8 @@ class Worker:
                 await message.release()
             else:
                 self._store.finish_batch(batch, files)
+            finally:
+                self._dictionaries.write_down()
 
     async def _add_everywhere(self, batch: int, words: Counter[str], failures: int) -> None:
         by_shard: list[Counter[str]] = [Counter() for _ in range(SHARDS)]
@@ -113,6 +121,7 @@ class Worker:
         # Workers start at different shards, so that they rarely wait for each other.
         for offset in range(SHARDS):
             number = (batch + offset) % SHARDS
+            await self._dictionaries.meet(by_shard[number])
             await self._add(batch, number, by_shard[number])
             if offset == SHARDS // 2:
                 print(f"amid {batch} {failures}", flush=True)
@@ -145,11 +154,13 @@ async def work(options: argparse.Namespace) -> None:
     async with synaxis.connect(
         options.url, session_ttl=options.session_ttl, name=options.name
     ) as cluster:
-        worker = Worker(cluster, store, options)
+        dictionaries = Reader(cluster, options.journal, options.name)
+        worker = Worker(cluster, store, dictionaries, options)
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.end)
         print("ready", flush=True)
         await asyncio.to_thread(sys.stdin.readline)
         await worker.run()
+    dictionaries.close()
     store.close()
 
 
@@ -162,6 +173,7 @@ def main() -> None:
     parser.add_argument("--group", required=True)
     parser.add_argument("--dir", type=Path, required=True)
     parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--journal", type=Path, required=True)
     parser.add_argument("--session-ttl", type=float, required=True)
     parser.add_argument("--stop-at-write", type=int, required=True)
     logging.basicConfig(format="%(asctime)s %(levelname)s %(name)s: %(message)s")

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import importlib
+import re
 import signal
 import subprocess
 import sys
@@ -58,6 +59,7 @@ def test_the_demo_survives_dead_leaders_dead_workers_a_frozen_one_and_poison(
     assert ended.stdout.count("dead letter: ") == 3
     assert "OK after" in ended.stdout
     assert f"{FILES} files, each indexed exactly once" in ended.stdout
+    assert re.search(r"before they began: 0 of [1-9]", ended.stdout)
 
 
 @pytest.mark.timeout(60)
@@ -92,6 +94,9 @@ class Parts:
         self.timeline = self._module("timeline")
         self.team = self._module("team")
         self.verdict = self._module("verdict")
+        self.coherence = self._module("coherence")
+        self.journal = self._module("journal")
+        self.proof = self._module("proof")
 
     @staticmethod
     def _module(name: str) -> ModuleType:
@@ -307,6 +312,84 @@ def test_a_run_without_redelivery_is_noticed(parts: Parts) -> None:
     assert wrong_with(parts, redelivered=2) == ["workers saw 3 redeliveries, the service counted 2"]
 
 
+# --- the dictionaries ----------------------------------------------------------------------------
+
+
+def honest_proof(parts: Parts, **changes: object) -> Any:
+    """What the journal should say: much was read, some of it changed, nothing was too old."""
+    total = parts.journal.Life("all", 1_000, 900, 50, 1, 0, 10)
+    return dataclasses.replace(parts.proof.Proof(40, 8, total, []), **changes)
+
+
+def violations(parts: Parts, *looks: tuple[str, int, int, int]) -> list[str]:
+    """Judge looks (reader, number, begun, ended) at a key with editions at 10, 20 and 30 ms."""
+    ms = 1_000_000
+    writes = [parts.coherence.Write("a", n, (10 * n - 5) * ms, 10 * n * ms) for n in (1, 2, 3)]
+    seen = [
+        parts.coherence.Look(reader, "a", number, begun * ms, ended * ms)
+        for reader, number, begun, ended in looks
+    ]
+    found: list[str] = parts.coherence.violations(writes, seen)
+    return found
+
+
+def test_a_reader_may_see_a_write_before_or_after_its_acknowledgement(parts: Parts) -> None:
+    assert violations(parts, ("r", 1, 12, 13), ("r", 1, 17, 18), ("r", 2, 19, 25)) == []
+    assert violations(parts, ("r", 2, 16, 17), ("r", 2, 21, 22), ("r", 3, 31, 32)) == []
+    assert violations(parts, ("r", 0, 5, 9), ("s", 1, 9, 12), ("r", 1, 14, 15)) == []
+
+
+def test_a_read_of_what_was_overwritten_before_it_began_is_noticed(parts: Parts) -> None:
+    assert violations(parts, ("r", 1, 22, 23)) == [
+        "r read number 1 of a; number 2 was acknowledged 2.0 ms before"
+    ]
+    assert len(violations(parts, ("r", 0, 12, 13))) == 1
+
+
+def test_a_reader_that_goes_back_is_noticed(parts: Parts) -> None:
+    assert violations(parts, ("r", 2, 16, 17), ("r", 1, 18, 19)) == [
+        "r read number 1 of a; number 2 was read by r 1.0 ms before"
+    ]
+
+
+def test_what_one_reader_has_seen_no_other_may_miss(parts: Parts) -> None:
+    (wrong,) = violations(parts, ("r", 2, 16, 17), ("s", 1, 18, 19))
+    assert wrong == "s read number 1 of a; number 2 was read by r 1.0 ms before"
+    assert violations(parts, ("r", 2, 16, 19), ("s", 1, 18, 19)) == [], "they read at one time"
+
+
+def test_an_edition_that_nobody_had_written_is_noticed(parts: Parts) -> None:
+    assert violations(parts, ("r", 3, 22, 23)) == ["r read number 3 of a before it was written"]
+    assert violations(parts, ("r", 9, 32, 33)) == ["r read number 9 of a before it was written"]
+
+
+def test_the_proof_is_made_of_what_the_processes_wrote_down(parts: Parts, tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite"
+    parts.journal.create(path)
+    journal = parts.journal.Journal(path)
+    journal.add_write(parts.coherence.Write("a", 1, 5, 10))
+    life = parts.journal.Life("r/1", 2, 1, 1, 0, 0, 7)
+    journal.add_looks([parts.coherence.Look("r/1", "a", 1, 11, 12)], life)
+    late = parts.coherence.Look("r/2", "a", 0, 13, 14)
+    journal.add_looks([late], dataclasses.replace(life, reader="r/2", reads=1))
+    journal.add_looks([], dataclasses.replace(life, reads=3))
+    journal.close()
+    proof = parts.proof.prove(path)
+    assert (proof.editions, proof.readers) == (1, 2)
+    assert dataclasses.astuple(proof.total) == ("all", 4, 2, 2, 0, 0, 14)
+    assert len(proof.violations) == 1
+
+
+def test_a_proof_that_proves_nothing_is_none(parts: Parts) -> None:
+    assert parts.proof.shortcomings(honest_proof(parts)) == []
+    total = parts.journal.Life("all", 1_000, 0, 0, 0, 0, 0)
+    assert parts.proof.shortcomings(honest_proof(parts, editions=1, total=total)) == [
+        "the dictionaries were written only 1 times",
+        "no dictionary was read from a near cache",
+        "no dictionary was taken out of a near cache",
+    ]
+
+
 # --- the verdict ---------------------------------------------------------------------------------
 
 
@@ -333,6 +416,7 @@ def run(parts: Parts, index: Index, directory: Path, tmp_path: Path) -> tuple[An
     return parts.verdict.Job(directory, tmp_path, batches), parts.verdict.Result(
         parts.faults.Outcome([0.2, 0.3], frozen, refusal, killed, kills=1),
         books,
+        honest_proof(parts),
         parts.timeline.Timeline(),
         deaths,
         {"worker-1": 0},
@@ -384,6 +468,14 @@ def test_a_run_without_faults_is_no_good_run(parts: Parts, run: tuple[Any, Any])
     assert parts.verdict.judge(job, result) == [
         "no stale write of the frozen worker was refused",
         "the leader was not killed twice",
+    ]
+
+
+def test_a_read_that_was_too_old_fails_the_run(parts: Parts, run: tuple[Any, Any]) -> None:
+    job, result = run
+    proof = honest_proof(parts, violations=["worker-1 read number 1"])
+    assert parts.verdict.judge(job, dataclasses.replace(result, proof=proof)) == [
+        "worker-1 read number 1"
     ]
 
 
