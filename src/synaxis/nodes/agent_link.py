@@ -50,6 +50,7 @@ class AgentLink:
         self._candidates = candidates
         self._draw = draw
         self._attempt = 0
+        """Attempts to attach in vain since the last one that was not."""
         self._retry_at = Instant(0)
         self._attach_until: Instant | None = None
         """When to give up waiting for Attached."""
@@ -81,10 +82,11 @@ class AgentLink:
             self._attempt, self._retry_at = 0, Instant(0)
 
     def _lost(self, now: Instant) -> None:
+        was_attached = self.home is not None and self._attach_until is None
         self.agent.detached()
         self.home, self._attach_until = None, None
         pause_ms = min(PAUSE_MS_MIN << min(self._attempt, 16), PAUSE_MS_MAX)
-        self._attempt += 1
+        self._attempt += not was_attached
         self._retry_at = Instant(now + pause_ms)
 
     def _attach(self, now: Instant) -> None:

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from synaxis.caches.bus import Renew
 from synaxis.cluster.commands import AddNode, NodeRecord, RegisterNode, RemoveNode
 from synaxis.cluster.machine import ClusterMachine
 from synaxis.consensus.raft.messages import TimeoutNow, first_term
@@ -11,7 +12,7 @@ from synaxis.ids import GroupId, LogTime, NodeId, Sequence, SessionId, Term
 from synaxis.nodes.admission import ERA_LEAP_MAX, TERM_LEAP_MAX, Admission, check_frame
 from synaxis.nodes.node_config import Bootstrap, NodeConfig
 from synaxis.topics import TopicLimits
-from synaxis.wire.peer import PROTOCOL_VERSION, Envelope, Heartbeat, PeerFrame, PeerHello
+from synaxis.wire.peer import PROTOCOL_VERSION, Envelope, Heartbeat, PeerFrame, PeerHello, ToHome
 
 N1, N2, N3 = NodeId("n1"), NodeId("n2"), NodeId("n3")
 HELLO = PeerHello(PROTOCOL_VERSION, "c1", N2, "disk 2", N1)
@@ -168,3 +169,9 @@ def test_a_volatile_group_may_be_in_another_era(era: int) -> None:
 def test_an_era_that_no_group_can_be_in_is_refused(group: GroupId, term: int) -> None:
     with pytest.raises(ProtocolViolation):
         speak(group, term)
+
+
+def test_what_peers_say_about_caches_is_checked() -> None:
+    check(PeerFrame([], bus=[ToHome(MEMORY, 1, Renew(1))]))
+    with pytest.raises(ProtocolViolation):
+        check(PeerFrame([], bus=[ToHome(MEMORY, 1, Renew(-1))]))
