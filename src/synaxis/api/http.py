@@ -7,6 +7,7 @@ import msgspec
 import orjson
 from aiohttp import web
 
+from synaxis.api.cache_http import CacheHttp
 from synaxis.api.gateway import Gateway
 from synaxis.cluster.commands import AddNode
 from synaxis.cluster.placement import CLUSTER_GROUP
@@ -59,6 +60,7 @@ class HttpApi:
         application.router.add_get("/v1/cluster", self._cluster)
         application.router.add_post("/v1/cluster/join", self._join)
         application.router.add_get("/raft/state", self._raft_state)
+        CacheHttp(self._node, self._gateway.handshake_s).add_routes(application.router)
         return application
 
     @web.middleware
