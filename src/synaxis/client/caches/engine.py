@@ -73,6 +73,13 @@ class Engine:
         (held,) = await self._find_in(group, {key: full}, stale_ok=stale_ok)
         return held
 
+    async def find_at_home(self, key: str) -> Held:
+        """Return what is stored, and have whoever owns the line tell; raises as ``find_one``."""
+        since, full = now(), self.plan.full_key(key)
+        reader = self.service.reader(self.service.group_of(full))
+        (outcome,) = await reader.read([full], self._how)
+        return self._held(key, outcome, since)
+
     async def find(self, keys: Iterable[str], *, stale_ok: bool = False) -> dict[str, Held]:
         """Return what is stored under many keys; raises as ``find_one``."""
         groups = list(self._by_group(keys).items())
@@ -113,14 +120,17 @@ class Engine:
         if plan.back:
             return await asyncio.gather(*(self._delegated_lookup(key) for key in full))
         if not plan.near:
-            how = How.LOADING if plan.load else How.COHERENT
-            return await service.reader(group).read(full, how)
+            return await service.reader(group).read(full, self._how)
         link, deadline = service.link(group), now() + self._timeout_s
         try:
             answers = await link.read(full, load=plan.load, deadline=deadline)
         except ClusterError as error:
             return [error] * len(keys)
         return [each.readings[0] if isinstance(each, Readings) else each for each in answers]
+
+    @property
+    def _how(self) -> How:
+        return How.LOADING if self.plan.load else How.COHERENT
 
     async def _delegated_lookup(self, full: str) -> Outcome:
         try:

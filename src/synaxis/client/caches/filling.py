@@ -22,6 +22,8 @@ __all__ = ["Filler", "Recipe"]
 
 log = logging.getLogger(__name__)
 
+AGAIN_PAUSE_S = 0.005
+AGAIN_PAUSE_MAX_S = 0.2
 RENEW_PAUSE_S = 1.0
 """After a renewal that was not ours to make, or that failed, before the next try."""
 
@@ -80,19 +82,25 @@ class Filler:
 
     async def _find_or_reserve(self, key: str, recipe: Recipe, *, stale_ok: bool) -> Held | int:
         """Return what is stored, sooner or later, or the token under which it may be computed."""
-        full = self._engine.plan.full_key(key)
+        engine = self._engine
+        full = engine.plan.full_key(key)
+        pause_s = 0.0
         while True:
-            held = await self._engine.find_one(key, stale_ok=stale_ok)
+            held = await engine.find_one(key, stale_ok=stale_ok)
+            if held.reading is None and engine.plan.back:
+                held = await engine.find_at_home(key)  # which asks who owns the line, before ...
             if held.reading is not None:
                 self.renew_if_due(key, held, recipe)
                 return held
-            link = self._link(full)
+            link = self._link(full)  # ... it knows whether there is something to compute
             reserved = await link.reserve(full, renew=False, timeout_s=self._timeout_s)
             if reserved.token:
                 return reserved.token
             if (reading := reserved.reading) is not None:
-                value = decode(reading.value, reading.flags, self._engine.plan.codec)
+                value = decode(reading.value, reading.flags, engine.plan.codec)
                 return Held(reading, value, link.lease, now())
+            await asyncio.sleep(pause_s)  # somebody writes: it takes as long as it takes
+            pause_s = min(2 * pause_s + AGAIN_PAUSE_S, AGAIN_PAUSE_MAX_S)
 
     def _link(self, full: str) -> HomeLink:
         return self._service.link(self._service.group_of(full))
