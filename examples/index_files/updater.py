@@ -19,7 +19,7 @@ from journal import Journal
 
 import synaxis
 
-_PAUSE_S = 0.02
+_PAUSE_S = 0.04
 _TROUBLE_PAUSE_S = 0.1
 
 log = logging.getLogger("updater")
