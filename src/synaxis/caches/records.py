@@ -130,9 +130,11 @@ class Records:
     def expire(self, now: LogTime) -> None:
         """Take out what ended in the seconds that are over."""
         while self._ends and (self._ends[0] + 1) * BUCKET_MS <= now:
-            for key in self._buckets.pop(heappop(self._ends)):
+            number = heappop(self._ends)
+            for key in self._buckets.pop(number):
                 record = self.by_key.get(key)
-                if record is not None and 0 < record.expires_at <= now:
+                # Not by the bucket of an earlier record of the key: a restored replica has none.
+                if record is not None and record.expires_at // BUCKET_MS == number:
                     self.remove(key)
                     self.expired += 1
 
