@@ -240,8 +240,8 @@ class Effects:
     before it; without one, they wait for those still under way."""
 
     era: int | None = None
-    """A volatile group began anew: forget its whole state, of which nothing may be seen again.
-    What follows in this batch belongs to this era."""
+    """A volatile group has forgotten everything here: its state must be forgotten too. Nearly
+    always because this, a later era begins; what follows in this batch belongs to it."""
 
     restore: Snapshot | None = None
     """Replace the whole state by this before applying ``apply``."""

@@ -155,22 +155,6 @@ class ForgettingChaos(Chaos):
             judge.asked_in.pop(key, None)
         return done
 
-    def recover(self) -> None:
-        """Heal everything; if half of a joint configuration is lost, people restart the rest."""
-        self.network.heal()
-        for node in self.network.nodes.values():
-            if node.is_down:
-                self.network.restart(node.id)
-            node.is_disk_held = False
-            node.sync_disk()
-        self.network.advance(10_000)
-        if "leader" not in self.network.roles().values():
-            known = [node.status.members for node in self.network.alive()]
-            assert any(each.outgoing for each in known), ("not available again", known)
-            self.counts["stuck_joint"] += 1
-            self.lose_power()
-        super().recover()
-
     @property
     def eras(self) -> int:
         """How many began."""

@@ -21,7 +21,7 @@ Sources: Ongaro, thesis 3.4, 3.6.1, 4.2.3, 9.6; 3.10 (elections that a leader as
 """
 
 from synaxis.consensus.quorum import Verdict, verdict
-from synaxis.consensus.raft.messages import KnownMembers, RequestVote, VoteReply
+from synaxis.consensus.raft.messages import Forgot, KnownMembers, RequestVote, VoteReply
 from synaxis.consensus.raft.state import RaftState, Role
 from synaxis.ids import Instant, NodeId, Term
 
@@ -141,6 +141,9 @@ class Election:
         """
         state = self._state
         granted = self._deserves_vote(sender, request)
+        if state.has_forgotten:
+            # It may not know that it is a voter, and whom to tell: ``eras``.
+            state.send_after(sender, Forgot(state.term, state.configuration))
         if not granted and state.is_blank:
             self._tell_members(sender, request)
         if request.pre:

@@ -22,22 +22,29 @@ from synaxis.ids import LogIndex, NodeId, Term
 __all__ = ["Forgetting", "is_majority_lost"]
 
 
+GIVE_UP_TIMEOUTS = 4
+"""Election timeouts after which a voter gives up a joint configuration that nobody can win in."""
+
+
 def is_majority_lost(members: Members, forgotten: set[NodeId]) -> bool:
     """Return whether those who may remember are no majority, in both halves if joint."""
     halves = [half for half in (members.voters, members.outgoing) if half]
-    return bool(halves) and all(
-        len(half) - len(forgotten.intersection(half)) < majority(len(half)) for half in halves
-    )
+    return bool(halves) and all(_is_lost(half, forgotten) for half in halves)
+
+
+def _is_lost(half: tuple[NodeId, ...], forgotten: set[NodeId]) -> bool:
+    return len(half) - len(forgotten.intersection(half)) < majority(len(half))
 
 
 class Forgetting:
     """Who has said in the present term that it has forgotten, and what it knew of the members."""
 
-    __slots__ = ("_heard", "_learned", "_state", "_term")
+    __slots__ = ("_heard", "_hopeless_timeouts", "_learned", "_state", "_term")
 
     def __init__(self, state: RaftState) -> None:
         self._state = state
         self._heard: dict[NodeId, Configuration] = {}
+        self._hopeless_timeouts = 0
         self._learned = state.configuration
         self._term = Term(0)
 
@@ -72,6 +79,21 @@ class Forgetting:
         members = self.newest().members
         forgotten = {state.node_id, *self._heard}
         return _is_voter(members, state.node_id) and is_majority_lost(members, forgotten)
+
+    def gives_up(self) -> bool:
+        """Take note of an election timeout of a node that remembers. Returns whether to forget.
+
+        In a joint configuration one half alone may be lost. Then nobody who knows it can win, and
+        the others may be too few; but whether the era is over cannot be known as long as somebody
+        might lead without it. A node may forget at any time, as a restart would do; so it waits,
+        and then does that.
+        """
+        self._forget_other_terms()
+        members = self._state.membership.current
+        halves = (members.voters, members.outgoing) if members.outgoing else ()
+        is_hopeless = any(_is_lost(half, set(self._heard)) for half in halves)
+        self._hopeless_timeouts = self._hopeless_timeouts + 1 if is_hopeless else 0
+        return self._hopeless_timeouts >= GIVE_UP_TIMEOUTS
 
     def newest(self) -> Configuration:
         """Return the newest configuration that this node or one of those heard has known."""

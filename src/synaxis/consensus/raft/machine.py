@@ -395,17 +395,21 @@ class Raft:
 
     def _complain(self, now: Instant) -> None:
         """Hearing no leader, and having forgotten, tell the others; perhaps all have."""
-        if self._state.has_forgotten:
+        state = self._state
+        if state.has_forgotten:
             self._forgetting.tell()
             self._end_era_if_over(now)
+        elif state.volatile and self._forgetting.gives_up():
+            self._step_down(now)
+            self._follower.forget()
+            state.forget()
 
     def _on_forgot(self, sender: NodeId, message: Forgot, now: Instant) -> None:
         state = self._state
         if message.configuration.position < state.configuration.position:
             state.send_now(sender, KnownMembers(state.term, state.configuration))
-        if state.has_forgotten:
-            self._forgetting.hear(sender, message)
-            self._end_era_if_over(now)
+        self._forgetting.hear(sender, message)
+        self._end_era_if_over(now)
 
     def _on_known_members(self, _: NodeId, message: KnownMembers, now: Instant) -> None:
         self._forgetting.learn(message.configuration)

@@ -110,10 +110,11 @@ class RaftState:
         if recovered.damaged:
             self._leap()
         elif self.term > 0:
-            # Entries are lost, but no term and no vote: one term is far enough.
-            self._replace_hard_state(
-                term=Term(self.term + 1), voted_for=None, repair_after=self.term
-            )
+            self._begin_quarantine()
+
+    def _begin_quarantine(self) -> None:
+        # Entries are lost, but no term and no vote: one term is far enough.
+        self._replace_hard_state(term=Term(self.term + 1), voted_for=None, repair_after=self.term)
 
     def _leap(self) -> None:
         # Terms that are far apart make every promise forgotten with the lost records
@@ -183,16 +184,24 @@ class RaftState:
 
     def begin_era(self, era: int, configuration: Configuration) -> None:
         """Forget everything but the members: the group begins anew (``eras``)."""
-        assert self.volatile, "the log is on disk: nothing of it may be forgotten"
         assert era > self.era, (era, self.era)
+        self._forget(era, configuration)
+        self.set_hard_state(HardState(first_term(era), None, Term(0), configuration))
+
+    def forget(self) -> None:
+        """Do what a restart would do: lose the log, and go into quarantine."""
+        self._forget(self.era, self.configuration)
+        self._begin_quarantine()
+
+    def _forget(self, era: int, configuration: Configuration) -> None:
+        assert self.volatile, "the log is on disk: nothing of it may be forgotten"
         self.log.forget()
         self.membership.reset(LogIndex(0), configuration.members)
         self.durability.truncate(LogIndex(1))
         self.snapshot = self.restore = self.gather = None
-        # What was to be said belongs to the era that is over.
+        # What was to be said, a log has said that is no more.
         self.send_now_outbox, self.send_after_outbox = [], []
         self.era_begun = era
-        self.set_hard_state(HardState(first_term(era), None, Term(0), configuration))
 
     @property
     def is_blank(self) -> bool:
