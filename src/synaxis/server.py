@@ -36,7 +36,7 @@ from synaxis.errors import (
     StorageError,
     SynaxisError,
 )
-from synaxis.nodes.base_node import BaseNode
+from synaxis.nodes.base_node import BaseNode, NodeStores
 from synaxis.nodes.joining import ask_to_join
 from synaxis.nodes.node_config import Bootstrap, NodeConfig, found_cluster
 from synaxis.observability import NodeCounters, configure_logging
@@ -123,8 +123,9 @@ class _Process:
                 self._fail,
             )
             config = self._node_config(directory, api_socket)
-            async with _backing(settings, identity.cluster_id):
-                node = BaseNode(config, recovered, commit, directory, gateway, store)
+            async with _backing(settings, identity.cluster_id) as backing:
+                stores = NodeStores(store, backing)
+                node = BaseNode(config, recovered, commit, directory, gateway, stores)
                 gateway.attach(node)
                 await self._serve(node, gateway, api_socket, peer_socket)
             await commit.aclose()

@@ -7,12 +7,13 @@ failure detector, the rebalancer and the watches. ``api`` puts it in front of cl
 import asyncio
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import msgspec
 import structlog
 from aiohttp import web
 
+from synaxis.backends.backing_store import BackingStore
 from synaxis.cluster.commands import NodeRecord, RegisterNode
 from synaxis.cluster.failure_detector import FailureDetector
 from synaxis.cluster.machine import ClusterMachine
@@ -45,7 +46,7 @@ from synaxis.topics import TopicRecord
 from synaxis.wire.client import Route
 from synaxis.wire.peer import Heartbeat, PeerFrame, PeerRefusal, PeerWelcome
 
-__all__ = ["BaseNode", "NodeListener"]
+__all__ = ["BaseNode", "NodeListener", "NodeStores"]
 
 _NODE_ITSELF = SessionId(0)
 log = structlog.stdlib.get_logger("synaxis.node")
@@ -74,6 +75,14 @@ class NodeListener(Protocol):
         ...
 
 
+class NodeStores(NamedTuple):
+    """Where groups keep what their logs do not."""
+
+    messages: MessageStore
+    backing: BackingStore | None
+    """Behind the caches."""
+
+
 class BaseNode:
     """Must be created and used inside the running loop."""
 
@@ -84,7 +93,7 @@ class BaseNode:
         durability: Durability,
         disk: NodeDisk,
         listener: NodeListener,
-        store: MessageStore,
+        stores: NodeStores,
     ) -> None:
         self.config = config
         self.listener = listener
@@ -105,7 +114,7 @@ class BaseNode:
             log.info("caches begin empty and are filled by their leaders", groups=groups.forgotten)
         self.replicas, self.dispatchers = groups.replicas, groups.dispatchers
         self.homes = groups.homes
-        self.store = store
+        self.store = stores.messages
         self.watches = WatchHub(bootstrap.groups, config.history_events_max, config.watchers_max)
         self.detector = FailureDetector(config.beat_ms)
         self._admission = Admission(config, self.cluster, disk.remember_peer)
@@ -123,9 +132,11 @@ class BaseNode:
             config.link,
             listener.traffic,
         )
-        self._gatherer = Gatherer(config.node_id, self.replicas, store, self.bus, self)
-        self.driver = NodeDriver(self.replicas, durability, self.bus, self, store, self._gatherer)
-        self.caches = NodeCaches(config, self.driver, self.replicas, self.homes, self.bus, self)
+        self._gatherer = Gatherer(config.node_id, self.replicas, self.store, self.bus, self)
+        self.driver = NodeDriver(
+            self.replicas, durability, self.bus, self, self.store, self._gatherer
+        )
+        self.caches = NodeCaches(config, self.driver, groups, self.bus, self, stores.backing)
         self._rebalancer = Rebalancer(
             config.node_id, self.replicas, self.cluster, bootstrap.replication_factor
         )
@@ -155,7 +166,7 @@ class BaseNode:
 
         Takes at most ``seconds`` for the handing over, and as much for the caches.
         """
-        await self.caches.agents.leave(seconds)
+        await self.caches.leave(seconds)
         now = self.driver.now()
         for group, replica in self.replicas.items():
             status = replica.status()
@@ -179,7 +190,7 @@ class BaseNode:
 
     async def stop(self) -> None:
         """Fall silent."""
-        self.caches.agents.stop()
+        self.caches.stop()
         self.driver.stop()
         await self._gatherer.aclose()
         await self.bus.aclose()

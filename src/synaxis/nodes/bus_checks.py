@@ -30,6 +30,8 @@ __all__ = ["check_bus_message", "check_said"]
 
 NUMBER_MAX = 2**63 - 1
 LEASE_MS_MAX = 3_600_000
+REFUSED_MIN = -1
+"""The least that stands in the place of a version for a write that was refused."""
 DIRTY_MAX = 10_000
 """Unconfirmed writes that an agent may bring to a new stream."""
 
@@ -46,7 +48,7 @@ _NUMBERS: dict[type[msgspec.Struct], tuple[str, ...]] = {
     Inv: ("seq",),
     Down: ("seq",),
     InvTag: ("seq",),
-    Flushed: ("write_id", "version"),
+    Flushed: ("write_id",),
     Renewed: ("nonce",),
     Reserved: ("request", "token", "lease_ms"),
 }
@@ -67,6 +69,8 @@ def check_said(stream: int, message: AgentMessage | HomeMessage) -> None:
         good = good and 0 <= getattr(message, name) <= NUMBER_MAX
     if isinstance(message, Attached):
         good = good and 0 < message.lease_ms <= LEASE_MS_MAX
+    elif isinstance(message, Flushed):
+        good = good and REFUSED_MIN <= message.version <= NUMBER_MAX
     elif isinstance(message, Attach):
         good = good and len(message.dirty) <= DIRTY_MAX
     if not good:

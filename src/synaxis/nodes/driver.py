@@ -129,7 +129,7 @@ def _stops_the_node(method: Input) -> Input:
 class _Runtime:
     """A replica with what the driver keeps beside it."""
 
-    __slots__ = ("held", "leader", "marked", "replica", "serving", "wake_at")
+    __slots__ = ("drained", "held", "leader", "marked", "replica", "serving", "wake_at")
 
     def __init__(self, replica: Replica) -> None:
         self.replica = replica
@@ -137,6 +137,7 @@ class _Runtime:
         self.leader: NodeId | None = None
         self.serving = False
         self.wake_at = Instant(0)
+        self.drained: Callable[[], None] | None = None
         # One list per persist under way: promises that wait for it (the disk is first in,
         # first out, so the last list also covers promises about anything earlier).
         self.held: list[list[tuple[NodeId, msgspec.Struct]]] = []
@@ -246,6 +247,10 @@ class NodeDriver:
         """Drain ``group`` soon: its replica was called directly."""
         self._mark(self._runtimes[group])
 
+    def follow(self, group: GroupId, drained: Callable[[], None]) -> None:
+        """Call ``drained`` at the end of every turn in which something happened to ``group``."""
+        self._runtimes[group].drained = drained
+
     # --- the turn ---------------------------------------------------------------------------
 
     def _mark(self, runtime: _Runtime) -> None:
@@ -271,6 +276,8 @@ class NodeDriver:
         if log.leader != runtime.leader or log.ready != runtime.serving:
             runtime.leader, runtime.serving = log.leader, log.ready
             self._observer.leadership(runtime.replica.group)
+        if runtime.drained is not None:
+            runtime.drained()
         if runtime.replica.is_restless:
             self._mark(runtime)
         runtime.wake_at = runtime.replica.deadline()

@@ -4,19 +4,22 @@ An agent talks to a home in the same words wherever the home is; only the way di
 of this node and those of each peer are streams at the homes here, as those of clients are.
 """
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import contextlib
+from collections.abc import Sequence
 from functools import partial
 from typing import Protocol
 
+from synaxis.backends.backing_store import BackingStore
 from synaxis.caches.bus import AgentMessage, HomeMessage
 from synaxis.caches.commands import AgentKind
-from synaxis.caches.home import CacheHome
-from synaxis.consensus.replica import Replica
 from synaxis.ids import GroupId, NodeId
 from synaxis.nodes.agent_streams import AgentStreams, Say
 from synaxis.nodes.cache_asks import CacheAsks
+from synaxis.nodes.cache_backing import CacheBacking
 from synaxis.nodes.cache_node import CacheNode, CacheNodeConfig
 from synaxis.nodes.driver import NodeDriver
+from synaxis.nodes.groups import Groups
 from synaxis.nodes.node_config import NodeConfig
 from synaxis.wire.peer import Ask, BusMessage, ToAgent, ToHome
 
@@ -51,16 +54,16 @@ class NodeCaches:
         self,
         config: NodeConfig,
         driver: NodeDriver,
-        replicas: Mapping[GroupId, Replica],
-        homes: Mapping[GroupId, CacheHome],
+        groups: Groups,
         outlet: BusOutlet,
         host: CacheNeeds,
+        store: BackingStore | None,
     ) -> None:
         bootstrap = config.bootstrap
         self._node_id = config.node_id
         self._driver = driver
-        self._replicas = replicas
-        self._homes = homes
+        self._replicas = groups.replicas
+        self._homes = groups.homes
         self._outlet = outlet
         self._host = host
         self.agents = CacheNode(
@@ -75,6 +78,11 @@ class NodeCaches:
         self.asks = CacheAsks(
             config.node_id, driver, outlet.send_bus, self.home_candidates, bootstrap.caches
         )
+        self.backing = {
+            group: CacheBacking(self._replicas[group], home, driver, store, host)
+            for group, home in groups.homes.items()
+        }
+        """What carries the writes of each shard to the store behind it."""
         self._own = self.streams(self._say_to_own, AgentKind.OWNER)
         self._of_peers: dict[NodeId, AgentStreams] = {}
 
@@ -148,3 +156,29 @@ class NodeCaches:
         """``group`` changed hands."""
         if group in self._homes:
             self.agents.leadership(group, self._replicas[group].log.leader)
+            self.backing[group].leadership()
+
+    # --- the end ----------------------------------------------------------------------------
+
+    async def leave(self, seconds: float) -> None:
+        """Bring home what only this node knows, for at most ``seconds``."""
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time() + seconds
+        await self.agents.leave(seconds)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(give_up_at):
+                for group, backing in self.backing.items():
+                    if self._is_last_to_know(group):
+                        await backing.emptied()
+
+    def _is_last_to_know(self, group: GroupId) -> bool:
+        """Whether writes that the store can take are in the memory of this node only."""
+        backing, replica = self.backing[group], self._replicas[group]
+        alone = replica.log.ready and replica.status().members.voters == (self._node_id,)
+        return alone and backing.pending > 0 and backing.is_available
+
+    def stop(self) -> None:
+        """Do nothing from now on."""
+        self.agents.stop()
+        for backing in self.backing.values():
+            backing.stop()

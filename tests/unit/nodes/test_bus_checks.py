@@ -39,6 +39,8 @@ GROUP = GroupId("caches/0")
         Flush("c/k", 0, LARGEST, DIRTY),
         Grant(1, "c/k", 1, LineState.S, None),
         Attached(5_000),
+        Flushed("c/k", 1, Version(0)),
+        Flushed("c/k", 1, Version(-1)),
         Attach(AgentId(1), AgentKind.OWNER, "n1", (DIRTY,) * DIRTY_MAX),
         Detach(),
     ],
@@ -59,7 +61,7 @@ def test_what_is_said_every_day_is_good(message: AgentMessage | HomeMessage) -> 
         BusRd(LARGEST + 1, "c/k"),
         Flush("c/k", 0, -1, DIRTY),
         Inv("c/k", LARGEST + 1),
-        Flushed("c/k", 1, Version(-1)),
+        Flushed("c/k", 1, Version(-2)),
         Attached(0),
         Attached(2**40),
         Attach(AgentId(1), AgentKind.OWNER, "n1", (DIRTY,) * (DIRTY_MAX + 1)),
@@ -72,7 +74,7 @@ def test_numbers_that_nobody_counts_to_are_refused(message: AgentMessage | HomeM
 
 
 def test_every_number_of_every_message_is_checked() -> None:
-    by_home = {"agent", "lease_ms"}  # checked there, or by a rule of its own
+    by_home = {"agent", "lease_ms"} | {"version"}  # checked there, or by a rule of its own
     for kind in (*get_args(AgentMessage), *get_args(HomeMessage)):
         numbers = {
             field.name
