@@ -18,7 +18,8 @@ INTERNAL = {"fresh"}
 
 
 def public(kind: type) -> set[str]:
-    names = {name for base in kind.__mro__ for name in vars(base)}
+    bases = [base for base in kind.__mro__ if base.__module__.startswith("synaxis")]
+    names = {name for base in bases for name in vars(base)}
     return {name for name in names if not name.startswith("_")} - INTERNAL
 
 
