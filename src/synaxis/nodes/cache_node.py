@@ -15,7 +15,16 @@ import structlog
 
 from synaxis.caches.agent import Agent, AgentConfig
 from synaxis.caches.bus import HomeMessage
-from synaxis.caches.commands import Add, AgentId, AgentKind, Lookup, Put, Readings, Remove
+from synaxis.caches.commands import (
+    Add,
+    AgentId,
+    AgentKind,
+    Backing,
+    Lookup,
+    Put,
+    Readings,
+    Remove,
+)
 from synaxis.caches.limits import CacheLimits
 from synaxis.caches.line import Line
 from synaxis.caches.local import Outcome
@@ -23,6 +32,7 @@ from synaxis.caches.placement import cache_group
 from synaxis.caches.validation import check_command, check_key
 from synaxis.effects import Refused, Reply, refusal
 from synaxis.errors import (
+    BackingUnavailable,
     ConnectionFailed,
     InvalidArgument,
     OutcomeUnknown,
@@ -50,6 +60,8 @@ class CacheNodeConfig(msgspec.Struct, frozen=True, kw_only=True):
     shards: int
     limits: CacheLimits
     agent: AgentConfig
+    has_store: bool = False
+    """Whether there is a store behind the caches."""
     waiting_max: int = 200_000
     """Operations that are not answered; one more is refused as overloaded."""
     waiting_bytes_max: int = 256 * 1024 * 1024
@@ -148,10 +160,13 @@ class CacheNode:
 
         Raises:
             InvalidArgument, LimitExceeded: the command breaks a limit.
+            BackingUnavailable: it needs a store behind the caches, and there is none.
             Overloaded: too much waits already.
             ConnectionFailed: the node is going away.
         """
         key, size = self._checked(command)
+        if not self._config.has_store and _needs_store(command):
+            raise BackingUnavailable("there is no store behind the caches: see cache_store_url")
         if self._is_gone:
             raise ConnectionFailed("this node is going away")
         config = self._config
@@ -335,6 +350,12 @@ class CacheNode:
 
 _GOING_AWAY: Refused = refusal(ConnectionFailed("this node is going away"))
 _UNKNOWN: Refused = refusal(OutcomeUnknown("this node went away while the write was on its way"))
+
+
+def _needs_store(command: Single) -> bool:
+    if isinstance(command, Lookup):
+        return command.load
+    return command.backing is not Backing.NONE
 
 
 def _calls(line: Line) -> Iterator[_Call]:

@@ -72,6 +72,7 @@ class NodeCaches:
                 shards=bootstrap.cache_groups,
                 limits=bootstrap.caches,
                 agent=config.agent,
+                has_store=store is not None,
             ),
             self,
         )

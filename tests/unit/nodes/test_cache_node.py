@@ -23,6 +23,7 @@ from synaxis.caches.bus import (
 )
 from synaxis.caches.commands import (
     Add,
+    Backing,
     Item,
     Lookup,
     Put,
@@ -34,7 +35,13 @@ from synaxis.caches.commands import (
 )
 from synaxis.caches.limits import CacheLimits
 from synaxis.effects import Refused, Reply
-from synaxis.errors import ConnectionFailed, InvalidArgument, LimitExceeded, Overloaded
+from synaxis.errors import (
+    BackingUnavailable,
+    ConnectionFailed,
+    InvalidArgument,
+    LimitExceeded,
+    Overloaded,
+)
 from synaxis.ids import GroupId, NodeId
 from synaxis.nodes.cache_node import CacheNode, CacheNodeConfig, Single
 
@@ -146,6 +153,8 @@ async def test_what_the_agent_holds_costs_no_message() -> None:
         (Remove(("c/" + "k" * 1_000,)), LimitExceeded),
         (Add("k", 1), InvalidArgument),
         (Put((Item("c/a", b"x" * 1_001),)), LimitExceeded),
+        (Put((Item("c/a", b""),), Backing.BEHIND), BackingUnavailable),
+        (Lookup(("c/a",), load=True), BackingUnavailable),
     ],
 )
 async def test_what_is_wrong_by_itself_is_refused(command: Single, error: type[Exception]) -> None:
