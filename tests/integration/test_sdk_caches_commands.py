@@ -268,6 +268,11 @@ async def test_a_store_behind_is_read_and_written_through() -> None:
         cache = cluster.cache("c", store=True)
         assert await cache.get("old") == b"from the store"
         assert await cluster.cache("c").get("older") is None
+        fake.caches.store["c/counted"] = b"old"
+        assert await cache.add("counted", b"new") is False, "the store has it"
+        with pytest.raises(synaxis.VersionConflict):
+            await cache.delete("counted", if_version=10**9)
+        fake["n1"].frames.clear()
         await cache.set("k", 1)
         await cluster.cache("c", store="redis", write="behind").set("k", 2)
         assert [command.backing for command in writes(fake["n1"])] == [

@@ -194,6 +194,15 @@ class Engine:
 
     # --- writing ----------------------------------------------------------------------------
 
+    async def fetch(self, key: str) -> None:
+        """Have the cluster know what the store has: a change of it is about to depend on that.
+
+        Raises:
+            SynaxisError: as ``find_one``.
+        """
+        if self.plan.load:
+            await self.find_one(key)
+
     async def put(self, item: Item, *, fill: int = 0) -> Version:
         """Store one record; returns its version.
 

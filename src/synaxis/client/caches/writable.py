@@ -62,6 +62,8 @@ class WritableCache:
         terms = self._plan.terms_of(ttl, soft_ttl, tags)
         condition = ANY_VERSION if if_version is None else _version(if_version)
         item = self._plan.item(key, value, terms, condition)
+        if if_version is not None:
+            await self._engine.fetch(key)
         await self._write_through(key, value)
         return await self._engine.put(item)
 
@@ -128,8 +130,9 @@ class WritableCache:
         """
         if self._plan.writer is not None:
             raise InvalidArgument("a cache with a writer cannot count: it would not see the sum")
-        terms = self._plan.terms_of(ttl)
-        return await self._engine.add(key, _integer(by), _integer(initial), terms.ttl_ms)
+        by, initial, terms = _integer(by), _integer(initial), self._plan.terms_of(ttl)
+        await self._engine.fetch(key)
+        return await self._engine.add(key, by, initial, terms.ttl_ms)
 
     async def decr(
         self,
@@ -150,6 +153,8 @@ class WritableCache:
             SynaxisError: as ``set``.
         """
         condition = ANY_VERSION if if_version is None else _version(if_version)
+        if if_version is not None:
+            await self._engine.fetch(key)
         return await self._engine.remove(key, condition)
 
     async def delete_many(self, keys: Iterable[str]) -> int:
