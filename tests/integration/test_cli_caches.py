@@ -145,6 +145,13 @@ def test_half_a_key_and_no_key_are_wrong_usage(cli: Cli) -> None:
     assert cli("get", "a/1", "a/2", "--raw").returncode == 2
 
 
+def test_what_needs_a_backing_store_exits_with_3_where_there_is_none(cli: Cli) -> None:
+    assert cli("get", "stored/a", "--store").returncode == 3
+    done = cli("set", "stored/a", "x", "--store")
+    assert (done.returncode, done.stdout) == (3, b"")
+    assert cli("get", "stored/a").returncode == 5
+
+
 # --- looking -----------------------------------------------------------------------------------
 
 
