@@ -38,7 +38,7 @@ from synaxis.caches.bus import (
     Reserved,
     Surrender,
 )
-from synaxis.caches.commands import Add, AgentId, AgentKind, Lookup, Put, Remove
+from synaxis.caches.commands import ABSENT, Add, AgentId, AgentKind, Lookup, Put, Remove
 from synaxis.caches.line import Line, Outbox
 from synaxis.caches.local import Operation, Outcome
 from synaxis.caches.lru import LineCache
@@ -166,6 +166,8 @@ class Agent:
         self._lease_ms = message.lease_ms
         self._renewed(0)
         self._renew_at = Instant(now + self._lease_ms // self._config.renewals_per_lease)
+        for line in self.busy.values():
+            line.inquire(self._out)
         self._go_on(now)
         for reserve, _ in self._reservations.values():
             self._out.messages.append(reserve)
@@ -278,9 +280,11 @@ class Agent:
     def _tag_probed(self, probe: InvTag, now: Instant) -> None:
         """Drop what carries the tag; what is asked for may be served, but not kept."""
         label = f"{probe.cache}/{probe.tag}" if probe.tag else probe.cache
-        for line in self.busy.values():
-            if line.request and cache_of(line.key) == probe.cache:
+        for line in [each for each in self.busy.values() if cache_of(each.key) == probe.cache]:
+            if line.request:
                 line.floor = max(line.floor, probe.seq)
+            if line.writing is not None:
+                line.cleared(self._out)  # the write may be cleared with the rest
         for key in list(self._by_tag.get(label, ())):
             line = self.busy.get(key) or self.lines[key]
             self.tally.invalidations += 1
@@ -293,12 +297,17 @@ class Agent:
 
     def _flushed(self, news: Flushed, now: Instant) -> None:
         line = self.busy.get(news.key)
-        self._out.unsettled.pop(news.write_id, None)
-        if line is None:
+        if line is None or news.write_id not in self._out.unsettled:
             return
-        self.tally.flushes += 1
-        self.tally.dirty_lost += not news.version and line.writing is None
-        line.flushed(news, self._out, now)
+        ours = line.dirty is not None and line.dirty.write_id == news.write_id
+        if news.version >= ABSENT or not ours:
+            del self._out.unsettled[news.write_id]
+        self.tally.flushes += news.version > ABSENT
+        lost = news.version <= ABSENT and news.write_id in line.held
+        self.tally.dirty_lost += lost or (ours and news.version == ABSENT)
+        line.flushed(news, self._out)
+        if self.is_usable(now):
+            line.work(self._out, now)
         self._note_changes()
         self._settle(line)
 

@@ -61,6 +61,12 @@ class Barriers:
             return False
         return any(each.cache == cache for each in self._by_seq.values())
 
+    def has_answered(self, agent: AgentId, cache: str) -> bool:
+        """Whether the agent has dropped its lines for one that is up for the cache."""
+        return any(
+            each.cache == cache and agent not in each.waiting for each in self._by_seq.values()
+        )
+
     def wait(self, cache: str, wish: Callable[[], None]) -> None:
         """Call ``wish`` when the last one for the cache is down."""
         chosen = [each for each in self._by_seq.values() if each.cache == cache]

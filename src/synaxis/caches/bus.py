@@ -214,7 +214,10 @@ class InvTag(msgspec.Struct, frozen=True, array_like=True, tag=195, gc=False):
 
 
 class Flushed(msgspec.Struct, frozen=True, array_like=True, tag=196, gc=False):
-    """What became of a write: its version; 0: it was refused, because others wrote meanwhile."""
+    """What became of a write: its version, or why there is none.
+
+    0: others wrote, or may write, meanwhile; it will never be done. Less: there is no room.
+    """
 
     key: str
     write_id: int

@@ -4,8 +4,8 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from synaxis.caches.barrier import Barriers
-from synaxis.caches.bus import Dirty, HomeMessage, Reserved
-from synaxis.caches.commands import AgentId, Evict, Reading
+from synaxis.caches.bus import Dirty, Down, Grant, HomeMessage, Inv, Reserved
+from synaxis.caches.commands import ABSENT, AgentId, Evict, Reading, Version
 from synaxis.caches.directory import Directory, HomeLine, Kind, Ticket
 from synaxis.caches.eviction import Evictor
 from synaxis.caches.flights import Flights
@@ -42,7 +42,7 @@ class Desk:
         """Forget who holds what."""
         limits = self.limits
         self.holders = Holders(limits)
-        self.directory = Directory(self.read, self.holders.kind_of, self._may_keep)
+        self.directory = Directory(self.read, self.holders.kind_of, self._may_keep, self._may_own)
         self.reservations = Reservations(limits.fill_lease_ms, limits.waiting_per_key_max)
         self.barriers = Barriers()
         self.evictor = Evictor(self.machine)
@@ -75,11 +75,10 @@ class Desk:
             self._is_full = False
             self._take_back_oldest()
         orders = self.directory.orders
-        while orders.probes or orders.grants:
-            self._send_probes()
-            grants, orders.grants = orders.grants, []
-            for agent, grant in grants:
-                self.tell_agent(agent, grant)
+        while orders.messages:
+            messages, orders.messages = orders.messages, []
+            for agent, message in messages:
+                self._send(agent, message)
         if orders.loads:
             self.loads += orders.loads
             orders.loads = []
@@ -89,17 +88,15 @@ class Desk:
             said = Reserved(promise.request, promise.key, promise.token, lease_ms)
             self.tell_agent(promise.agent, said)
 
-    def _send_probes(self) -> None:
-        orders = self.directory.orders
-        probes, orders.probes = orders.probes, []
-        for agent, probe in probes:
-            holder = self.holders.by_id.get(agent)
-            if holder is None:
-                self.directory.gone(agent)
-                continue
-            self.tally.count(type(probe).__name__)
-            holder.probes[probe.seq] = self.now
-            self.tell(holder, probe)
+    def _send(self, agent: AgentId, message: Inv | Down | Grant) -> None:
+        holder = self.holders.by_id.get(agent)
+        if holder is None:
+            self.directory.gone(agent)
+            return
+        if not isinstance(message, Grant):
+            self.tally.count(type(message).__name__)
+            holder.probes[message.seq] = self.now
+        self.tell(holder, message)
 
     # --- what everybody needs ---------------------------------------------------------------
 
@@ -107,12 +104,23 @@ class Desk:
         """Return what the store has."""
         return self.machine.records.read(key, self.now)
 
+    def version_of(self, agent: AgentId, write_id: int) -> Version:
+        """Return what became of an agent's write; 0: it is not in the store."""
+        known = self.machine.agents.get(agent)
+        return Version(ABSENT) if known is None else known.answers.get(write_id, Version(ABSENT))
+
     def write(self, holder: Holder, key: str, dirty: Dirty, floor: int) -> None:
         """Put the write of an owner into the log (rule 4)."""
         self.directory.write_begun(key)
         self.reservations.touched(key)
         self.tally.count("Flush")
-        self.commands.append(self.flights.begin(holder.id, key, dirty, floor))
+        command = self.flights.begin(holder.id, key, dirty, floor)
+        cache = cache_of(key)
+        if self.barriers.has_answered(holder.id, cache):
+            # Its owner will not drop it for this Clear: so the Clear comes first.
+            self.barriers.wait(cache, partial(self.commands.append, command))
+        else:
+            self.commands.append(command)
 
     def let_go(self, holder: Holder, *, dropped: bool = False) -> None:
         """The agent holds nothing any more: it ``dropped`` all, or its lease is over."""
@@ -127,13 +135,21 @@ class Desk:
         """Whether an agent may keep a line that it wants to read."""
         if self.barriers.covers(cache_of(line.key)):
             return False
-        if agent in line.sharers:
+        if agent in line.sharers or agent == line.owner:
             return True
         record = self.machine.records.by_key.get(line.key)
         if record is not None and record.idle_ms:
             return False
         self._is_full = self.directory.pairs >= self.limits.lines_max
         return not self._is_full and len(line.sharers) < self.limits.sharers_per_key_max
+
+    def _may_own(self, key: str) -> bool:
+        """Whether somebody may become an owner of ``key`` now."""
+        cache = cache_of(key)
+        if self.barriers.covers(cache):
+            self.barriers.wait(cache, partial(self.directory.look_again, key))
+            return False
+        return not self.recovery.is_under_way
 
     # --- making room ------------------------------------------------------------------------
 
@@ -148,8 +164,8 @@ class Desk:
 
     def make_room(self) -> None:
         """Let records go that nobody needs, one round at a time."""
-        if self.evicting:
-            return
+        if self.evicting or self.recovery.is_under_way:
+            return  # agents of an earlier home may be reading what would go
         victims = self.evictor.victims(self.now)
         if not victims:
             return

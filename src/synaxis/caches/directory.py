@@ -97,11 +97,12 @@ class HomeLine:
 class Orders:
     """What a directory wants done; the home carries it out."""
 
-    __slots__ = ("grants", "loads", "probes")
+    __slots__ = ("loads", "messages")
 
     def __init__(self) -> None:
-        self.probes: list[tuple[AgentId, Inv | Down]] = []
-        self.grants: list[tuple[AgentId, Grant]] = []
+        self.messages: list[tuple[AgentId, Inv | Down | Grant]] = []
+        """In the order in which they must arrive: a probe that overtook the grant before it would
+        void it, and owners who want the same key would take it from each other for ever."""
         self.loads: list[str] = []
         """Keys that the backing store should be asked for."""
 
@@ -111,6 +112,8 @@ Read = Callable[[str], Reading | None]
 
 class Directory:
     """See the module. ``read`` looks into the store; ``kind_of`` and ``may_keep`` know the agents.
+
+    ``may_own``: whether a key may be owned now; if not, who was told so calls ``look_again``.
 
     A wish of an agent that is gone (``kind_of`` None) is settled without a grant.
 
@@ -122,6 +125,7 @@ class Directory:
         read: Read,
         kind_of: Callable[[AgentId], AgentKind | None],
         may_keep: Callable[[HomeLine, AgentId], bool],
+        may_own: Callable[[str], bool],
     ) -> None:
         self.lines: dict[str, HomeLine] = {}
         self.held: dict[AgentId, dict[str, None]] = {}
@@ -135,6 +139,7 @@ class Directory:
         self._read = read
         self._kind_of = kind_of
         self._may_keep = may_keep
+        self._may_own = may_own
 
     def line(self, key: str) -> HomeLine:
         """Return the line of ``key``, new if there is none."""
@@ -192,7 +197,7 @@ class Directory:
 
     def _send(self, line: HomeLine, agent: AgentId, probe: Inv | Down) -> None:
         line.acks[agent] = probe.seq
-        self.orders.probes.append((agent, probe))
+        self.orders.messages.append((agent, probe))
 
     def acknowledged(self, agent: AgentId, ack: ProbeAck) -> bool:
         """Take an answer to a probe; False if it is none to a probe that is open."""
@@ -213,6 +218,8 @@ class Directory:
     def _try_to_settle(self, line: HomeLine) -> None:
         transaction = line.current
         if transaction is None or line.acks or line.writing or line.loading:
+            return
+        if transaction.kind is Kind.OWN and not self._may_own(line.key):
             return
         missing = transaction.load and not transaction.loaded and self._read(line.key) is None
         if missing:
@@ -243,12 +250,10 @@ class Directory:
 
     def _grant_read(self, line: HomeLine, transaction: Transaction) -> None:
         agent, key = transaction.agent, line.key
-        if line.owner == agent:
-            self._own(line, transaction)
-        elif not self._may_keep(line, agent) or transaction.unavailable:
+        if not self._may_keep(line, agent) or transaction.unavailable:
             unavailable = transaction.unavailable
             self._grant(transaction, key, self.next_seq(), LineState.I, unavailable=unavailable)
-        elif self._kind_of(agent) is AgentKind.OWNER and not self._others(line, agent):
+        elif line.owner == agent or (self._is_alone(line, agent) and self._may_own(key)):
             self._own(line, transaction)
         else:
             self._share(line, agent)
@@ -275,12 +280,13 @@ class Directory:
         unavailable: bool = False,
     ) -> None:
         grant = Grant(transaction.request, key, seq, state, self._read(key), unavailable)
-        self.orders.grants.append((transaction.agent, grant))
+        self.orders.messages.append((transaction.agent, grant))
 
     # --- who holds what ---------------------------------------------------------------------
 
-    def _others(self, line: HomeLine, agent: AgentId) -> bool:
-        return any(each != agent for each in line.sharers)
+    def _is_alone(self, line: HomeLine, agent: AgentId) -> bool:
+        kind = self._kind_of(agent)
+        return kind is AgentKind.OWNER and all(each == agent for each in line.sharers)
 
     def _note(self, line: HomeLine, agent: AgentId) -> None:
         keys = self.held.setdefault(agent, {})
@@ -339,6 +345,13 @@ class Directory:
         line = self.lines.get(key)
         if line is not None:
             line.writing -= 1
+            self._try_to_settle(line)
+            self._go_on(line)
+
+    def look_again(self, key: str) -> None:
+        """Settle what waited for ``may_own``."""
+        line = self.lines.get(key)
+        if line is not None:
             self._try_to_settle(line)
             self._go_on(line)
 

@@ -5,10 +5,13 @@ from collections.abc import Callable
 import msgspec
 
 from synaxis.caches.bus import Dirty, Flushed
-from synaxis.caches.commands import ABSENT, AgentId, Backing, Version, WriteBack
+from synaxis.caches.commands import AgentId, Backing, Version, WriteBack
 from synaxis.caches.machine import CacheMachine
 
 __all__ = ["Flights"]
+
+
+NO_ROOM = Version(-1)
 
 
 class Flight(msgspec.Struct):
@@ -36,13 +39,17 @@ class Flights:
         self._under_way[agent, dirty.write_id] = Flight(agent, key, dirty.write_id, through)
         return WriteBack(agent, dirty.write_id, floor, dirty.item, dirty.removed, dirty.backing)
 
+    def is_under_way(self, agent: AgentId, write_id: int) -> bool:
+        """Whether the owner will be told by itself."""
+        return (agent, write_id) in self._under_way
+
     def applied(self, command: WriteBack) -> None:
         """A write is in the store."""
         flight = self._under_way.pop((command.agent, command.write_id), None)
         if flight is None:
             return  # the same write, sent twice
         known = self._machine.agents.get(command.agent)
-        version = Version(ABSENT)
+        version = NO_ROOM
         if known is not None:
             version = known.answers.get(command.write_id, version)
         pending = self._machine.pending.by_key.get(flight.key)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from synaxis.caches.bus import Attach
 from synaxis.caches.commands import AgentId, AgentKind
 from synaxis.caches.limits import HomeLimits
 from synaxis.ids import LogTime
@@ -12,12 +13,14 @@ __all__ = ["Holder", "Holders"]
 class Holder:
     """One attached agent."""
 
-    __slots__ = ("attached", "handle", "heard", "id", "kind", "name", "probes")
+    __slots__ = ("attached", "dirty", "handle", "heard", "id", "kind", "name", "probes")
 
-    def __init__(self, number: AgentId, kind: AgentKind, name: str, handle: object) -> None:
-        self.id = number
-        self.kind = kind
-        self.name = name
+    def __init__(self, message: Attach, handle: object) -> None:
+        self.id = message.agent
+        self.kind = message.kind
+        self.name = message.name
+        self.dirty = message.dirty
+        """What it still had to say when it attached."""
         self.handle = handle
         """Its present stream."""
         self.heard = LogTime(0)

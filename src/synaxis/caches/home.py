@@ -8,6 +8,7 @@ gave have run out, so what an agent receives under a good lease is the newest th
 a lease does need it (rule 8).
 """
 
+from collections import Counter
 from functools import partial
 
 import msgspec
@@ -41,7 +42,6 @@ from synaxis.caches.commands import (
     Item,
     Retire,
     ShardCensus,
-    Version,
 )
 from synaxis.caches.describing import described
 from synaxis.caches.desk import Desk
@@ -50,7 +50,6 @@ from synaxis.caches.gate import CacheGate
 from synaxis.caches.holders import Holder
 from synaxis.caches.limits import HomeLimits
 from synaxis.caches.machine import CacheMachine
-from synaxis.caches.placement import cache_of
 from synaxis.caches.tally import HomeTally
 from synaxis.caches.validation import check_demand
 from synaxis.errors import InvalidArgument, Overloaded
@@ -67,6 +66,8 @@ class CacheHome:
         self.gate = CacheGate(self._desk, self._enlisted)
         self._retire_at: dict[AgentId, LogTime] = {}
         """When to forget agents that are not attached."""
+        self._enlisting: Counter[AgentId] = Counter()
+        """How often the log is to be told of an agent."""
         self._unconfirmed: list[tuple[Holder, Renew]] = []
         self._asked: list[tuple[Holder, Renew]] = []
         machine.describe = self._describe
@@ -108,6 +109,7 @@ class CacheHome:
         self._desk.clear()
         self.gate.clear()
         self._retire_at, self._unconfirmed, self._asked = {}, [], []
+        self._enlisting.clear()
 
     def _end_of_recovery(self) -> None:
         for waiting in self._desk.recovery.end():
@@ -148,9 +150,8 @@ class CacheHome:
                 self._wish(holder, key, Transaction(Kind.OWN, holder.id, request, back=back))
             case ProbeAck():
                 self._acknowledged(holder, message)
-            case Flush(key, _, floor, dirty):
-                if desk.directory.accepts(holder.id, message):
-                    desk.write(holder, key, dirty, floor)
+            case Flush():
+                self._flushed(holder, message)
             case Renew():
                 if holder.is_prompt(desk.now, desk.limits):
                     holder.heard = desk.now
@@ -170,21 +171,35 @@ class CacheHome:
         desk = self._desk
         before = desk.holders.by_id.get(message.agent)
         if before is not None:
+            self._take_over(before, message)
             desk.let_go(before, dropped=True)
-        holder = Holder(message.agent, message.kind, message.name, handle)
+        holder = Holder(message, handle)
         holder.heard = desk.now
         desk.holders.add(holder)
         self._retire_at.pop(holder.id, None)
         # Through the log each time: what was on its way there without a thought for this agent
         # is applied before the agent may ask for anything.
         desk.commands.append(Enlist(holder.id, holder.kind))
-        taken: set[str] = set()
+        self._enlisting[holder.id] += 1
+
+    def _take_over(self, holder: Holder, message: Attach) -> None:
+        """Take what an owner still holds of lines that it owns: nobody wrote them since."""
+        desk = self._desk
         for dirty in message.dirty:
-            self._revive(holder, dirty, taken)
+            line = desk.directory.lines.get(dirty.item.key)
+            known = desk.version_of(holder.id, dirty.write_id) != ABSENT
+            if line is None or line.owner != holder.id or known:
+                continue
+            if not desk.flights.is_under_way(holder.id, dirty.write_id):
+                desk.write(holder, line.key, dirty, 0)
 
     def _enlisted(self, agent: AgentId) -> None:
         """The log knows the agent: from now on it may be granted lines."""
         desk = self._desk
+        self._enlisting[agent] -= 1
+        if self._enlisting[agent]:
+            return  # it has attached again meanwhile
+        del self._enlisting[agent]
         holder = desk.holders.by_id.get(agent)
         if holder is None:
             return
@@ -194,44 +209,62 @@ class CacheHome:
             return
         holder.attached = True
         desk.tell(holder, Attached(desk.limits.lease_ms))
+        if holder.dirty and desk.recovery.is_under_way:
+            desk.recovery.later(partial(self._revive_all, holder), first=True)
+        else:
+            self._revive_all(holder)
         if desk.recovery.attached(agent):
             self._end_of_recovery()
 
-    def _revive(self, holder: Holder, dirty: Dirty, taken: set[str]) -> None:
-        """Take a write that an owner still holds from an earlier stream, if nobody wrote since."""
+    def _revive_all(self, holder: Holder) -> None:
+        """Take the writes that an owner holds from an earlier stream, if nobody wrote since."""
+        desk = self._desk
+        if desk.holders.by_id.get(holder.id) is not holder:
+            return
+        taken: set[str] = set()
+        for dirty in holder.dirty:
+            if desk.flights.is_under_way(holder.id, dirty.write_id):
+                continue
+            version = desk.version_of(holder.id, dirty.write_id)
+            if version == ABSENT and (dirty.item.key in taken or self._is_newest(holder, dirty)):
+                taken.add(dirty.item.key)
+                desk.write(holder, dirty.item.key, dirty, 0)
+            else:
+                desk.tally.dirty_lost += version == ABSENT
+                desk.tell(holder, Flushed(dirty.item.key, dirty.write_id, version))
+
+    def _is_newest(self, holder: Holder, dirty: Dirty) -> bool:
+        """Whether nobody has, or may have, anything newer than what ``dirty`` replaces."""
         desk, key = self._desk, dirty.item.key
-        known = desk.machine.agents.get(holder.id)
-        answers = known.answers if known is not None else {}
-        version = answers.get(dirty.write_id)
-        if version is None:
-            record = desk.machine.records.by_key.get(key)
-            found = record.version if record is not None else Version(ABSENT)
-            ours = found == dirty.base or found in answers.values()
-            if key in taken or (key not in desk.directory.lines and ours):
-                taken.add(key)
-                desk.write(holder, key, dirty, 0)
-                return
-            desk.tally.dirty_lost += 1
-            version = Version(ABSENT)
-        desk.tell(holder, Flushed(key, dirty.write_id, version))
+        if key in desk.directory.lines:
+            return False
+        record = desk.machine.records.by_key.get(key)
+        found = record.version if record is not None else ABSENT
+        own = desk.machine.agents[holder.id].answers.values()
+        return found == dirty.base or found in own
 
     def _wish(self, holder: Holder, key: str, transaction: Transaction) -> None:
         desk = self._desk
         if not holder.attached:
             return
         owns = transaction.kind is Kind.OWN
-        again = partial(self._wish, holder, key, transaction)
         if desk.recovery.owners or (owns and desk.recovery.is_under_way):
-            desk.recovery.later(again)
-            return
-        if owns and desk.barriers.covers(cache_of(key)):
-            desk.barriers.wait(cache_of(key), again)
+            desk.recovery.later(partial(self._wish, holder, key, transaction))
             return
         line = desk.directory.lines.get(key)
         if line is not None and len(line.queue) >= desk.limits.waiting_per_key_max:
             raise Overloaded("too many wait for this key", limit="waiting_per_key_max")
         desk.tally.count(transaction.kind.value)
         desk.directory.begin(key, transaction)
+
+    def _flushed(self, holder: Holder, flush: Flush) -> None:
+        """Take a write of an owner; of what comes under an old grant tell the fate (rule 4)."""
+        desk, dirty = self._desk, flush.dirty
+        if desk.directory.accepts(holder.id, flush):
+            desk.write(holder, flush.key, dirty, flush.floor)
+        elif not desk.flights.is_under_way(holder.id, dirty.write_id):
+            version = desk.version_of(holder.id, dirty.write_id)
+            desk.tell(holder, Flushed(flush.key, dirty.write_id, version))
 
     def _acknowledged(self, holder: Holder, ack: ProbeAck) -> None:
         desk = self._desk

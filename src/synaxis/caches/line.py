@@ -21,16 +21,17 @@ from synaxis.caches.bus import (
     ProbeAck,
     Reserved,
 )
-from synaxis.caches.commands import Reading, Version
+from synaxis.caches.commands import ABSENT, Reading, Version
 from synaxis.caches.local import Operation, Outcome, provisional
 from synaxis.caches.mesi import TRANSITIONS, Action, Event
 from synaxis.effects import refusal
-from synaxis.errors import BackingUnavailable
+from synaxis.errors import BackingUnavailable, Overloaded
 from synaxis.ids import Instant
 
 __all__ = ["Line", "Outbox"]
 
 M = LineState.M
+NO_ROOM = refusal(Overloaded("the cache shard is full; it is making room", retry_after=0.05))
 UNAVAILABLE = refusal(BackingUnavailable("the store behind the cache does not answer"))
 
 
@@ -76,7 +77,6 @@ class Line:
         "dirty",
         "expires_at",
         "floor",
-        "flush_sent",
         "grant",
         "held",
         "key",
@@ -84,6 +84,7 @@ class Line:
         "operations",
         "reading",
         "request",
+        "sent",
         "soft_at",
         "state",
         "value",
@@ -104,14 +105,16 @@ class Line:
         """The open wish; 0: none."""
         self.wish = Action.NOTHING
         self.asked_at = Instant(0)
+        """When the open wish, or the write under way, was sent."""
         self.floor = 0
         """A grant at or below it was overtaken by a probe: rule 3."""
         self.operations: deque[Operation] = deque()
         self.writing: Dirty | None = None
-        """Policy through: the write of the first operation, until the home has it."""
+        """Policy through: the write of the first operation, until its fate is known."""
         self.dirty: Dirty | None = None
         """Policy back: the newest write that the home has not got."""
-        self.flush_sent = False
+        self.sent = 0
+        """The write whose flush is on the way; one at a time. 0: none."""
         self.held: dict[int, tuple[int, Dirty]] = {}
         """write id -> (probe it was given away with, what): kept until the home confirms it."""
         self.leaving = False
@@ -132,16 +135,15 @@ class Line:
 
     def work(self, out: Outbox, now: Instant) -> None:
         """Do as many of the waiting operations as can be done now, and ask for the rest."""
-        while self.operations:
+        while self.operations and self.writing is None:
             operation = self.operations[0]
-            if self.expires_at is not None and now >= self.expires_at and self.dirty is None:
+            if self.expires_at is not None and now >= self.expires_at:
+                if self.dirty is not None:
+                    self.flush(out)  # its time begins when the home has it
+                    return
                 self._drop(out)
             event = Event.WRITE if operation.writes else Event.READ
             _, action = TRANSITIONS[self.state, event]
-            if self.writing is not None:
-                if self.state is not M:
-                    self._ask(Action.BUS_RDX, out, now)
-                return
             if action is Action.HIT:
                 self._answer(out, operation.read(self._seen_at(now)))
             elif action is not Action.WRITE:
@@ -162,23 +164,24 @@ class Line:
         write = Dirty(out.next_write(), base, change, operation.removes, operation.backing)
         self.state, _ = TRANSITIONS[self.state, Event.WRITE]
         if operation.back:
-            if self.dirty is not None and not self.flush_sent:
-                out.unsettled.pop(self.dirty.write_id, None)
-            self.dirty, self.flush_sent = write, False
+            if self.dirty is not None and self.sent != self.dirty.write_id:
+                del out.unsettled[self.dirty.write_id]
+            self.dirty = write
             self._take(write, provisional(write.write_id), out, now)
             self._answer(out, operation.outcome(provisional(write.write_id)))
             return True
-        self.writing = write
+        self.writing, self.asked_at = write, now
         out.messages.append(Flush(self.key, self.grant, out.floor, write))
         return False
 
     def _seen_at(self, now: Instant) -> Reading | None:
         """Return the record with the times that are left now."""
         reading = self.reading
-        if reading is None or self.expires_at is None:
+        if reading is None or (self.expires_at is None and self.soft_at is None):
             return reading
+        ttl_ms = 0 if self.expires_at is None else self.expires_at - now
         soft_ms = 0 if self.soft_at is None else (self.soft_at - now or -1)
-        return msgspec.structs.replace(reading, ttl_ms=self.expires_at - now, soft_ms=soft_ms)
+        return msgspec.structs.replace(reading, ttl_ms=ttl_ms, soft_ms=soft_ms)
 
     def _answer(self, out: Outbox, outcome: Outcome) -> None:
         out.answers.append((self.operations.popleft().token, outcome))
@@ -189,6 +192,8 @@ class Line:
         number = self.request = out.next_request()
         # Whatever answers this wish was decided after the probes that came before it.
         self.wish, self.asked_at, self.floor = action, now, 0
+        for operation in self.operations:
+            operation.asked = True
         first = self.operations[0]
         match action:
             case Action.BUS_RD:
@@ -213,20 +218,16 @@ class Line:
             if action is Action.INSTALL:
                 self.state, self.grant = state, grant.seq
                 self._install(grant.reading, self.asked_at, out)
-                if self.writing is not None and state is LineState.E:
-                    self._flush_again(out)
         self.work(out, now)
 
     def _serve_once(self, grant: Grant, out: Outbox) -> None:
-        """Answer the reads that waited, from what may not be kept."""
-        while self.operations and not self.operations[0].writes and self.writing is None:
+        """Answer the reads that waited when it was asked for, from what may not be kept.
+
+        It may be older than what others have been told since; so it is too old for later reads.
+        """
+        while self.operations and self.operations[0].asked and not self.operations[0].writes:
             answer = UNAVAILABLE if grant.unavailable else None
             self._answer(out, answer or self.operations[0].read(grant.reading))
-
-    def _flush_again(self, out: Outbox) -> None:
-        assert self.writing is not None
-        self.state = M
-        out.messages.append(Flush(self.key, self.grant, out.floor, self.writing))
 
     def _install(self, reading: Reading | None, since: Instant, out: Outbox) -> None:
         self.reading = reading
@@ -249,75 +250,89 @@ class Line:
         )
         self._install(reading, now, out)
 
-    def flushed(self, news: Flushed, out: Outbox, now: Instant) -> None:
+    def flushed(self, news: Flushed, out: Outbox) -> None:
         """Learn what became of a write."""
-        number = news.write_id
-        out.unsettled.pop(number, None)
+        number, version = news.write_id, news.version
         self.held.pop(number, None)
+        if self.sent == number:
+            self.sent = 0
         if self.writing is not None and self.writing.write_id == number:
-            self._flushed_through(self.writing, news.version, out, now)
+            self._flushed_through(self.writing, version, out)
         elif self.dirty is not None and self.dirty.write_id == number:
-            self._settle(self.dirty, news.version, out, now)
-            self.dirty = None
+            self._flushed_back(version, out)
         elif self.reading is not None and self.reading.version == provisional(number):
-            if news.version:
-                self.reading = msgspec.structs.replace(self.reading, version=news.version)
-            else:
-                self._drop(out)
-        if self.dirty is not None and news.version:
-            self.dirty = msgspec.structs.replace(self.dirty, base=news.version)
-        self.flush_sent = False
-        self.work(out, now)
+            self._confirm(version, out)
+        if self.dirty is not None and version > ABSENT:
+            self.dirty = msgspec.structs.replace(self.dirty, base=version)
 
-    def _flushed_through(self, write: Dirty, version: Version, out: Outbox, now: Instant) -> None:
+    def _flushed_through(self, write: Dirty, version: Version, out: Outbox) -> None:
         self.writing = None
-        operation = self.operations[0]
-        if self.state is M:
-            self._settle(write, version, out, now)
-        self._answer(out, operation.outcome(version) if version else operation.refused())
-
-    def _settle(self, write: Dirty, version: Version, out: Outbox, now: Instant) -> None:
-        """The home has the newest write of an owner."""
+        if version == ABSENT:
+            self._drop(out)  # it came under an old grant, and is done again under the next
+            return
         if self.state is M:
             self.state, _ = TRANSITIONS[M, Event.FLUSHED]
-        if version:
-            self._take(write, version, out, now)
-        else:
+            if version > ABSENT:
+                self._take(write, version, out, self.asked_at)
+        operation = self.operations[0]
+        self._answer(out, operation.outcome(version) if version > ABSENT else NO_ROOM)
+
+    def _flushed_back(self, version: Version, out: Outbox) -> None:
+        if version < ABSENT:
+            return  # it stays here until there is room
+        self.dirty = None
+        if self.state is M:
+            self.state, _ = TRANSITIONS[M, Event.FLUSHED]
+        self._confirm(version, out)
+
+    def _confirm(self, version: Version, out: Outbox) -> None:
+        """The home has the value that is held here, as ``version``; or it never will."""
+        if version <= ABSENT:
             self._drop(out)
+        elif self.reading is not None:
+            self.reading = msgspec.structs.replace(self.reading, version=version)
 
     def probed(self, event: Event, seq: int, out: Outbox) -> None:
-        """Give way, and say so (rule 2). The same probe gets the same answer."""
+        """Give way, and say so (rule 2). The same probe gets the same answer (rule 5)."""
+        if seq > self.grant:
+            self._give_way(event, seq, out)
+        given = next((dirty for at, dirty in self.held.values() if at == seq), None)
+        out.messages.append(ProbeAck(self.key, seq, given))
+
+    def _give_way(self, event: Event, seq: int, out: Outbox) -> None:
         if self.request:
             self.floor = max(self.floor, seq)
         state, _ = TRANSITIONS[self.state, event]
         if self.state is M and self.writing is not None:
-            # Nobody was told of the write yet: it is done again under the next grant, unless the
-            # home got it already.
+            # Its flush is on the way, under the grant that ends here: the home tells its fate.
             state = LineState.I
         elif self.dirty is not None and self.state is M:
             self.held[self.dirty.write_id] = seq, self.dirty
-            self.dirty, self.flush_sent = None, False
+            self.dirty, self.sent = None, 0
         if state is LineState.I:
             self._drop(out)
         else:
             self.state = state
-        given = next((dirty for at, dirty in self.held.values() if at == seq), None)
-        out.messages.append(ProbeAck(self.key, seq, given))
 
     # --- by itself --------------------------------------------------------------------------
 
     def flush(self, out: Outbox) -> None:
         """Send the newest write home (policy back)."""
-        if self.dirty is not None and not self.flush_sent and self.state is M:
-            self.flush_sent = True
+        if self.dirty is not None and not self.sent and self.state is M:
+            self.sent = self.dirty.write_id
             out.messages.append(Flush(self.key, self.grant, out.floor, self.dirty))
+
+    def inquire(self, out: Outbox) -> None:
+        """Ask on a new stream what became of the write under way; under no grant it is not done."""
+        if self.writing is not None:
+            out.messages.append(Flush(self.key, 0, out.floor, self.writing))
 
     def lost(self, out: Outbox) -> None:
         """The stream is over: nothing is ours any more, but what others must still get."""
-        self.request = self.floor = self.grant = 0
+        self.request = self.floor = self.grant = self.sent = 0
         if self.dirty is not None:
             self.held[self.dirty.write_id] = 0, self.dirty
-            self.dirty, self.flush_sent = None, False
+            self.dirty = None
         self._drop(out)
 
     def cleared(self, out: Outbox) -> None:

@@ -20,7 +20,7 @@ from synaxis.caches.commands import (
     Version,
 )
 from synaxis.effects import Refused, refusal
-from synaxis.errors import InvalidArgument, OutcomeUnknown
+from synaxis.errors import InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,10 +58,12 @@ def added(reading: Reading | None, command: Add) -> int:
 class Operation:
     """A command of one key that waits at an agent, with the shell's ``token``."""
 
-    __slots__ = ("_answer", "_command", "back", "backing", "removes", "token", "writes")
+    __slots__ = ("_answer", "_command", "asked", "back", "backing", "removes", "token", "writes")
 
     def __init__(self, command: Lookup | Put | Add | Remove, token: object, *, back: bool) -> None:
         self.token: Any = token
+        self.asked = False
+        """Whether it waited already when the home was asked last."""
         self.back = back
         """Answered by its owner before the home has it."""
         self.writes = not isinstance(command, Lookup)
@@ -109,7 +111,7 @@ class Operation:
         self._answer = lambda version: Counted(total, version)
         if reading is None:
             return Item(command.key, b"%d" % total, INTEGER, command.ttl_ms)
-        left = reading.ttl_ms, reading.soft_ms
+        left = reading.ttl_ms, max(reading.soft_ms, 0)
         return Item(command.key, b"%d" % total, INTEGER, *left, 0, reading.tags)
 
     def _nothing(self, outcome: Outcome) -> None:
@@ -118,7 +120,3 @@ class Operation:
     def outcome(self, version: Version = NOTHING) -> Outcome:
         """Return the answer after ``evaluate``, once the write has its version."""
         return self._answer(version)
-
-    def refused(self) -> Refused:
-        """Return the answer when the home did not take the write."""
-        return refusal(OutcomeUnknown("the write was overtaken: it may or may not have been seen"))

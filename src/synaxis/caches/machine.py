@@ -63,6 +63,8 @@ class AgentRecord(msgspec.Struct):
     kind: AgentKind
     answers: dict[int, Version] = {}
     """write id -> version."""
+    floor: int = 0
+    """It knows the fate of its writes below: they are not done again."""
 
 
 class CacheMachine:
@@ -232,15 +234,19 @@ class CacheMachine:
         known = answers.get(command.write_id)
         if known is not None:
             return Stored((known,))
+        if command.write_id < agent.floor:
+            return Stored((), ((0, Version(ABSENT)),))
+        agent.floor = max(agent.floor, command.floor)
         for old in [each for each in answers if each < command.floor]:
             del answers[old]
         if len(answers) >= self.limits.write_ids_per_agent_max:
             raise LimitExceeded("an agent has too many writes open", limit="write_ids")
+        items = () if command.removed else (command.item,)
+        self._check_room(items, command.backing, int(command.removed))
         version = answers[command.write_id] = self.next_version()
         if command.removed:
             self.records.remove(command.item.key)
         else:
-            self._check_room((command.item,), Backing.NONE)
             self.records.store(command.item, version, now)
         if command.backing is not Backing.NONE:
             self.pending.add([(command.item.key, version)])
@@ -382,7 +388,7 @@ class CacheMachine:
     def snapshot(self) -> bytes:
         """Return the whole state."""
         writes, waiters = self.pending.save()
-        agents = [(number, each.kind, each.answers) for number, each in self.agents.items()]
+        agents = [(number, e.kind, e.answers, e.floor) for number, e in self.agents.items()]
         return encode(
             Snapshot(
                 self._version, self.records.stamps, self.records.save(), agents, writes, waiters
@@ -395,7 +401,10 @@ class CacheMachine:
         self._version = saved.version
         self.records = Records()
         self.records.load(saved.records, saved.stamps)
-        self.agents = {number: AgentRecord(kind, answers) for number, kind, answers in saved.agents}
+        self.agents = {
+            number: AgentRecord(kind, answers, floor)
+            for number, kind, answers, floor in saved.agents
+        }
         self.pending = PendingWrites()
         self.pending.load(saved.writes, saved.waiters)
         self._outcomes = []

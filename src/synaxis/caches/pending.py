@@ -38,7 +38,6 @@ class PendingWrites:
     def __init__(self) -> None:
         self.by_key: dict[str, PendingWrite] = {}
         self._waiters: dict[int, tuple[Waiter, CacheReply]] = {}
-        self._number = 0
 
     def __len__(self) -> int:
         return len(self.by_key)
@@ -61,10 +60,11 @@ class PendingWrites:
     ) -> None:
         """Note writes for which the command is to be answered with ``reply`` once they are done."""
         self.add(writes)
-        self._number += 1
-        self._waiters[self._number] = Waiter(session, sequence, len(writes)), reply
+        # Told by the state alone: a replica that was restored must come to the same number.
+        number = next(reversed(self._waiters), 0) + 1
+        self._waiters[number] = Waiter(session, sequence, len(writes)), reply
         for key, version in writes:
-            self.by_key[key].waiters.append((version, self._number))
+            self.by_key[key].waiters.append((version, number))
 
     def written(self, key: str, version: Version) -> list[Outcome]:
         """The store has ``version`` of ``key``: return the answers that were waiting for it."""
@@ -95,4 +95,3 @@ class PendingWrites:
         """Become what ``save`` returned."""
         self.by_key = {key: PendingWrite(version, waiting) for key, version, waiting in writes}
         self._waiters = {number: (waiter, reply) for number, waiter, reply in waiters}
-        self._number = max(self._waiters, default=0)

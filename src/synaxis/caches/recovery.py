@@ -15,6 +15,8 @@ class Recovery:
         self._agents: dict[AgentId, AgentKind] = {}
         self._ends_at = LogTime(0)
         self._later: list[Callable[[], None]] = []
+        self._first: list[Callable[[], None]] = []
+        """What must be done before the rest of it."""
 
     def begin(self, agents: Iterable[tuple[AgentId, AgentKind]], ends_at: LogTime) -> None:
         """Wait for agents that an earlier home may have granted lines to."""
@@ -29,11 +31,11 @@ class Recovery:
     @property
     def owners(self) -> bool:
         """Whether nobody may read yet: an owner may have written what only it knows of."""
-        return AgentKind.OWNER in self._agents.values()
+        return AgentKind.OWNER in self._agents.values() or bool(self._first)
 
-    def later(self, what: Callable[[], None]) -> None:
-        """Do it when the recovery is over."""
-        self._later.append(what)
+    def later(self, what: Callable[[], None], *, first: bool = False) -> None:
+        """Do it when the recovery is over; ``first``: until then nobody reads."""
+        (self._first if first else self._later).append(what)
 
     def attached(self, agent: AgentId) -> bool:
         """The agent has dropped what it held; return whether the recovery is over now."""
@@ -46,7 +48,8 @@ class Recovery:
     def end(self) -> list[Callable[[], None]]:
         """Stop waiting, and return what was to be done later, in order."""
         self._agents = {}
-        later, self._later = self._later, []
+        later = self._first + self._later
+        self._first, self._later = [], []
         return later
 
     def deadline(self) -> LogTime | None:

@@ -15,7 +15,7 @@ class Snapshot(msgspec.Struct, frozen=True, array_like=True):
     version: int
     stamps: dict[str, Version]
     records: list[SavedRecord]
-    agents: list[tuple[AgentId, AgentKind, dict[int, Version]]]
+    agents: list[tuple[AgentId, AgentKind, dict[int, Version], int]]
     writes: list[SavedWrite]
     waiters: list[SavedWaiter]
 
