@@ -11,7 +11,7 @@ import pytest
 from synaxis.simulation.coverage import EXPECTED, EXPECTED_IN, Coverage, missing
 from synaxis.simulation.faults import FaultMix
 from synaxis.simulation.run import run_seed, run_seeds
-from synaxis.simulation.seeds import LOCKS, QUEUES, Seed, mixed
+from synaxis.simulation.seeds import LOCKS, QUEUES, VOLATILE, Seed, mixed
 
 FOUND_SEEDS = Path(__file__).with_name("seeds.txt")
 ONE_RUN = (
@@ -36,6 +36,22 @@ def test_queues_keep_their_promises_under_the_faults_of_a_seed(number: int) -> N
     result = run_seed(Seed(number, QUEUES), 6.0)
     assert result.failure is None, result.message
     assert result.operations > 20
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", range(1, 25))
+def test_volatile_groups_lose_nothing_that_a_majority_remembers(number: int) -> None:
+    result = run_seed(Seed(number, VOLATILE), 10.0)
+    assert result.failure is None, result.message
+    assert result.operations > 20
+
+
+@pytest.mark.slow
+def test_a_calm_volatile_group_never_leaves_its_first_era() -> None:
+    result = run_seed(Seed(1, VOLATILE), 6.0, mix=FaultMix())
+    assert result.failure is None, result.message
+    assert "volatile.era_begun" not in result.coverage
+    assert result.searched > 100
 
 
 @pytest.mark.slow
@@ -74,7 +90,7 @@ def test_a_seed_that_once_found_a_bug_passes_now(seed: Seed, seconds: float) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", [LOCKS, QUEUES])
+@pytest.mark.parametrize("world", [LOCKS, QUEUES, VOLATILE])
 def test_the_same_seed_tells_the_same_story_twice(world: str) -> None:
     first, second = run_seed(Seed(21, world), 4.0), run_seed(Seed(21, world), 4.0)
     assert first.digest == second.digest
@@ -92,7 +108,7 @@ def test_tracing_a_run_does_not_change_it(world: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", ["24", "q24"])
+@pytest.mark.parametrize("seed", ["24", "q24", "v24"])
 def test_no_hash_seed_changes_the_story(seed: str) -> None:
     stories = {
         subprocess.run(
@@ -111,8 +127,8 @@ def test_no_hash_seed_changes_the_story(seed: str) -> None:
 @pytest.mark.slow
 def test_processes_work_on_seeds_side_by_side_and_answer_in_order() -> None:
     results = list(run_seeds(mixed(range(31, 36)), 1.0, jobs=2))
-    assert [str(result.seed) for result in results] == ["31", "q32", "33", "q34", "35"]
-    assert results[2].digest == run_seed(33, 1.0).digest
+    assert [str(result.seed) for result in results] == ["31", "q32", "c33", "34", "q35"]
+    assert results[3].digest == run_seed(34, 1.0).digest
 
 
 @pytest.mark.slow

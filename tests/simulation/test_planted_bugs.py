@@ -24,6 +24,12 @@ QUICK = {
     "lease-too-short": "no early end of a lease",
     "neighbours-bytes": "Q1",
     "store-not-synced": "durability",
+    "forgotten-voter-votes": "leader completeness",
+    "volatile-vote-not-on-disk": "promise before disk",
+    "era-by-one-voice": "what a majority remembers is not lost",
+    "era-keeps-the-time": "equal calls",
+    "versions-begin-anew": "history",
+    "members-not-on-disk": "voters change through joint consensus",
 }
 NAMED = {
     "holdings-not-awaited": "Q4",

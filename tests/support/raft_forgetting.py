@@ -15,7 +15,7 @@ from synaxis.consensus.quorum import acknowledged
 from synaxis.consensus.raft.membership import decode_members
 from synaxis.consensus.raft.messages import AppendReply, Forgot, RaftMessage
 from synaxis.effects import Effects, Entry, EntryKind, Members
-from synaxis.ids import LogIndex
+from synaxis.ids import LogIndex, NodeId
 
 __all__ = ["ForgettingChaos"]
 
@@ -121,7 +121,7 @@ class EraJudge(Judge):
         super().answered(node)
 
 
-def is_majority(members: Members, nodes: set[str]) -> bool:
+def is_majority(members: Members, nodes: set[NodeId]) -> bool:
     """Whether ``nodes`` are one in each half."""
     return acknowledged(members, lambda voter: int(voter in nodes)) == 1
 

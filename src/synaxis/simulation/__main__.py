@@ -9,7 +9,7 @@ from time import perf_counter
 from synaxis.simulation.planted_bugs import BUGS, SEEDS_MAX, hunt
 from synaxis.simulation.report import Batch, describe_failure
 from synaxis.simulation.run import SECONDS_DEFAULT, RunResult, run_seed, run_seeds
-from synaxis.simulation.seeds import LOCKS, QUEUES, Seed, mixed
+from synaxis.simulation.seeds import WORLDS, Seed, mixed
 
 __all__ = ["main"]
 
@@ -105,9 +105,9 @@ def main(arguments: list[str] | None = None) -> int:
     two.add_argument("--first", type=int, default=SOAK_FIRST_SEED)
     for command in (one, two):
         command.add_argument("--jobs", type=int, default=2)
-        command.add_argument("--world", choices=(LOCKS, QUEUES), help="both in turn by default")
+        command.add_argument("--world", choices=WORLDS, help="all in turn by default")
     three = commands.add_parser("replay", help="run one seed again")
-    three.add_argument("--seed", type=Seed.parse, required=True, help="17, or q17")
+    three.add_argument("--seed", type=Seed.parse, required=True, help="17, q17, c17 or v17")
     three.add_argument("--trace", action="store_true", help="print every message too")
     for command in (one, two, three):
         command.add_argument("--seconds", type=float, default=SECONDS_DEFAULT)

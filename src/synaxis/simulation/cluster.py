@@ -111,6 +111,7 @@ class Cluster:
         mix: FaultMix,
         make_node: NodeFactory,
         workload: Workload,
+        monitor: Callable[[Kernel, Coverage, Members], Monitor] = Monitor,
     ) -> None:
         self.kernel = kernel
         self.mix = mix
@@ -119,7 +120,7 @@ class Cluster:
         self.coverage = Coverage()
         first = [f"n{number}" for number in range(1, shape.nodes + 1)]
         bootstrap = Members(voters=tuple(NodeId(name) for name in first))
-        self.monitor = Monitor(kernel, self.coverage, bootstrap)
+        self.monitor = monitor(kernel, self.coverage, bootstrap)
         self.network = Network(kernel, self.coverage, mix.links)
         self.history = self.monitor.history
         self.workload = workload
@@ -318,7 +319,7 @@ class Cluster:
         Source: the outage in which one faulty switch port kept a cluster electing for six hours
         (reference/reliability.md, N1).
         """
-        if len(self.node_ids) < 3 or self.wounded is not None:
+        if len(self.node_ids) < 3 or self.wounded is not None or self._is_anybody_repaired():
             return None
         kind = self.random.choice((None, "isolate", "one_way", "bridge"))
         if kind is not None:
@@ -329,6 +330,10 @@ class Cluster:
             self.network.cut(pairs)
             self.coverage.hit(f"network.endured.{kind}")
         return kind
+
+    def _is_anybody_repaired(self) -> bool:
+        """Whether a node still has to get back what its disk or its memory has lost."""
+        return any(node.log is not None and node.log.quarantined for node in self.running())
 
     # --- lost disks ------------------------------------------------------------------------
 
@@ -443,6 +448,7 @@ class Cluster:
         self.network.heal()
         for node in self.nodes.values():
             self._mend_disk(node)
+            node.disk.put_out_fuse()
             node.resume()
             if not node.retired:
                 self.kernel.after(self.random.randrange(100_000), node.boot)

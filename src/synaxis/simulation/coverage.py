@@ -6,7 +6,7 @@ over a batch of seeds; a batch in which one of them stayed at zero fails.
 
 from collections.abc import Iterable
 
-from synaxis.simulation.seeds import LOCKS, QUEUES
+from synaxis.simulation.seeds import LOCKS, QUEUES, VOLATILE
 
 __all__ = ["EXPECTED", "EXPECTED_BATCH_SEEDS", "EXPECTED_IN", "Coverage", "missing"]
 
@@ -112,7 +112,18 @@ _EXPECTED_WITH_QUEUES: tuple[str, ...] = (
     "queue.yielded",
 )
 
-EXPECTED_IN = {LOCKS: _EXPECTED_WITH_LOCKS, QUEUES: _EXPECTED_WITH_QUEUES}
+_EXPECTED_WITH_REGISTERS: tuple[str, ...] = (
+    "volatile.era_begun",
+    "volatile.forgotten",
+    "volatile.repaired",
+    "volatile.snapshot_on_demand",
+)
+
+EXPECTED_IN = {
+    LOCKS: _EXPECTED_WITH_LOCKS,
+    QUEUES: _EXPECTED_WITH_QUEUES,
+    VOLATILE: _EXPECTED_WITH_REGISTERS,
+}
 """In each world besides."""
 
 

@@ -176,6 +176,10 @@ class SimulatedDirectory:
         """Lose power within the next operations: before, between or behind their effects."""
         self._fuse = operations
 
+    def put_out_fuse(self) -> None:
+        """Take back ``light_fuse``: on a disk that is seldom written to it strikes very late."""
+        self._fuse = None
+
     def crash(self) -> None:
         """Lose power: unsynced tails survive in part or not at all."""
         self.generation += 1

@@ -106,12 +106,18 @@ class DurableLog:
         self.snapshot_index = found_snapshot
         return lost
 
-    def _lost(self, group: RecoveredGroup, found_snapshot: LogIndex) -> str | None:
-        known, found = self.hard_state, group.hard_state
+    def lost_promise(self, found: HardState) -> str | None:
+        """Return what of term and vote was lost, if a restart found ``found``."""
+        known = self.hard_state
         if found.term < known.term or (
             found.term == known.term and known.voted_for not in (None, found.voted_for)
         ):
             return f"term and vote {known} are gone, found {found}"
+        return None
+
+    def _lost(self, group: RecoveredGroup, found_snapshot: LogIndex) -> str | None:
+        if lost := self.lost_promise(group.hard_state):
+            return lost
         replayed = {entry.index for entry in group.entries}
         for index in range(found_snapshot + 1, self.snapshot_index + 1):
             # An older snapshot will do if the log reaches back to it.
@@ -151,7 +157,8 @@ class Monitor:
         self._disks: dict[str, DurableLog] = {}
         self._votes: dict[Term, dict[str, NodeId]] = {}
         self._applied_at: dict[tuple[SessionId, Sequence], int] = {}
-        self._members = bootstrap
+        self.members = bootstrap
+        """The last committed configuration."""
         self._damage_allowed: set[str] = set()
         self._token_max = 0
         self._tokens: dict[int, SessionId] = {}
@@ -166,8 +173,22 @@ class Monitor:
         """Return the picture of a node's disk."""
         found = self._disks.get(node)
         if found is None:
-            found = self._disks[node] = DurableLog()
+            found = self._disks[node] = self.make_disk()
         return found
+
+    def make_disk(self) -> DurableLog:
+        """Return the picture of a new node's disk."""
+        return DurableLog()
+
+    def of(self, era: int | None) -> "Monitor":
+        """Return the observer of what a node in ``era`` does; logs on disk have no eras."""
+        assert era is None
+        return self
+
+    def share_promises(self, other: "Monitor") -> None:
+        """Observe the same disks as ``other``."""
+        for name in ("_disks", "_votes", "_damage_allowed", "leader_terms", "history", "trusted"):
+            setattr(self, name, getattr(other, name))
 
     def written(self, node: str, persist: Persist) -> None:
         """``persist`` went to the disk."""
@@ -223,19 +244,24 @@ class Monitor:
                 "promise before disk", f"{node} sent {message!r} but has only {known} on disk"
             )
         if kind is AppendReply:
-            held = max(disk.last_index, disk.snapshot_index)
-            # A node that moves on to a later term within one turn may have to replace entries that
-            # it has taken in the earlier one. Its disk never held them, as if it had been told
-            # between acknowledging and replacing them.
-            if message.success and message.index > held and message.term == known.term:
-                self.fail(
-                    "promise before disk",
-                    f"{node} acknowledged {message!r} but has only {disk.last_index} on disk",
-                )
+            self.acknowledged(node, message)
         elif kind is VoteReply and message.granted:
             self._require_vote(node, target, message.term)
         elif kind is RequestVote:
             self._require_vote(node, node, message.term)
+
+    def acknowledged(self, node: str, message: AppendReply) -> None:
+        """A node acknowledges entries: they must be on its disk."""
+        disk = self._disks[node]
+        held = max(disk.last_index, disk.snapshot_index)
+        # A node that moves on to a later term within one turn may have to replace entries that
+        # it has taken in the earlier one. Its disk never held them, as if it had been told
+        # between acknowledging and replacing them.
+        if message.success and message.index > held and message.term == disk.hard_state.term:
+            self.fail(
+                "promise before disk",
+                f"{node} acknowledged {message!r} but has only {disk.last_index} on disk",
+            )
 
     def _require_vote(self, node: str, candidate: str, term: Term) -> None:
         votes = self._votes.setdefault(term, {})
@@ -319,7 +345,7 @@ class Monitor:
             )
 
     def _members_changed(self, index: LogIndex, members: Members) -> None:
-        before, self._members = self._members, members
+        before, self.members = self.members, members
         if members.outgoing:
             self.coverage.hit("raft.joint")
         elif members.voters != before.voters and not before.outgoing:

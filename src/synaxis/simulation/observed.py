@@ -84,9 +84,16 @@ class ObservedRaft(Raft):
         """Whether this node may lack what it once acknowledged."""
         return self._state.is_damaged
 
+    @property
+    def base_index(self) -> LogIndex:
+        """The entry just before the first one in memory."""
+        return self._state.log.base_index
+
     def take_effects(self) -> Effects:
         """Drain and report."""
         effects = super().take_effects()
+        if effects.era is not None:
+            self.monitor, self.commit_seen = self.monitor.of(effects.era), LogIndex(0)
         log = self._state.log
         if log.commit_index > self.commit_seen:
             self.commit_seen = log.commit_index
@@ -130,6 +137,10 @@ class ObservedReplica(Replica):
 
     def _calls(self) -> CallLog:
         return cast("ObservedMachine", self.machine).calls
+
+    def _begin_era(self, era: int) -> None:
+        super()._begin_era(era)
+        self.monitor = self.monitor.of(era)
 
     def _restore(self, snapshot: Snapshot) -> None:
         super()._restore(snapshot)

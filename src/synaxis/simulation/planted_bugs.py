@@ -4,10 +4,15 @@
 and the rule that was broken. A bug that survives ``SEEDS_MAX`` seeds fails the command.
 """
 
-from synaxis.simulation import planted_in_consensus, planted_in_locks, planted_in_queues
+from synaxis.simulation import (
+    planted_in_consensus,
+    planted_in_locks,
+    planted_in_queues,
+    planted_in_volatile,
+)
 from synaxis.simulation.planting import BUGS, SEEDS_MAX, PlantedBug, hunt
 
 __all__ = ["BUGS", "SEEDS_MAX", "PlantedBug", "hunt"]
 
-CATALOGUES = (planted_in_consensus, planted_in_locks, planted_in_queues)
+CATALOGUES = (planted_in_consensus, planted_in_locks, planted_in_queues, planted_in_volatile)
 """Importing them fills ``BUGS``."""

@@ -161,12 +161,12 @@ class SimulatedNode(ABC):
         now = self.clock.now()
         self._wal = wal
         log = ObservedRaft(self.id, config.raft, group, self.bootstrap, self.random, now)
-        log.monitor, log.node = monitor, self.id
+        log.monitor, log.node = monitor.of(log.era), self.id
         machine = self._make_machine()
         ObservedReplica.monitor, ObservedReplica.node = monitor, self.id
         limits = self._replica_config(now)
         replica = ObservedReplica(self.group, log, machine, limits, group.snapshot, now)
-        replica.monitor, replica.node = monitor, self.id
+        replica.monitor, replica.node = log.monitor, self.id
         self.log, self.machine, self.replica = log, machine, replica
         self._held: list[list[tuple[NodeId, msgspec.Struct]]] = []
         self._queue: list[Persist] = []
@@ -349,11 +349,11 @@ class SimulatedNode(ABC):
     def _report_leadership(self, log: ObservedRaft) -> None:
         status = log.status()
         try:
-            term = log.term_at(self.around.monitor.committed_max)
+            term = log.term_at(log.monitor.committed_max)
         except LookupError:
             term = None
         self.kernel.note(self.id, "leads term", status.term)
-        self.around.monitor.leads(self.id, status, term)
+        log.monitor.leads(self.id, status, term)
 
     def _execute(self, effects: Effects) -> None:
         for target, message in effects.send_now:

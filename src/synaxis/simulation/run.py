@@ -15,6 +15,7 @@ from itertools import pairwise
 from time import process_time
 from typing import Protocol
 
+from synaxis.simulation.caches.world import CacheWorld
 from synaxis.simulation.cluster import Cluster, ClusterShape, draw_shape
 from synaxis.simulation.coverage import Coverage
 from synaxis.simulation.faults import FaultMix, draw_mix
@@ -25,7 +26,8 @@ from synaxis.simulation.kernel import Kernel
 from synaxis.simulation.lock_world import LockWorld
 from synaxis.simulation.process import SimulatedNode
 from synaxis.simulation.queues.world import QueueWorld
-from synaxis.simulation.seeds import LOCKS, QUEUES, Seed
+from synaxis.simulation.seeds import CACHES, LOCKS, QUEUES, VOLATILE, Seed
+from synaxis.simulation.volatile.world import VolatileWorld
 
 __all__ = ["SECONDS_DEFAULT", "RunResult", "World", "run_seed", "run_seeds", "totals"]
 
@@ -211,6 +213,8 @@ class Run:
 _WORLDS: dict[str, Callable[[Kernel, ClusterShape, FaultMix], World]] = {
     LOCKS: LockWorld,
     QUEUES: QueueWorld,
+    VOLATILE: VolatileWorld,
+    CACHES: CacheWorld,
 }
 
 

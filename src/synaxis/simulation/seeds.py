@@ -1,17 +1,22 @@
 """How a run is named: a world and a number, from which everything else follows.
 
-``17`` is a cluster with locks, ``q17`` one with queues; the two have nothing in common. In a batch
-every second number is a world of queues: 1, q2, 3, q4.
+``17`` is a cluster with locks, ``q17`` one with queues, ``v17`` one with a volatile group, ``c17``
+one with caches; they have nothing in common. In a batch the worlds take turns: 1, q2, c3, 4, q5,
+v6, ...
 """
 
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-__all__ = ["LOCKS", "QUEUES", "Seed", "mixed"]
+__all__ = ["CACHES", "LOCKS", "QUEUES", "VOLATILE", "WORLDS", "Seed", "mixed"]
 
+CACHES = "caches"
 LOCKS = "locks"
 QUEUES = "queues"
-_PREFIXES = {LOCKS: "", QUEUES: "q"}
+VOLATILE = "volatile"
+_PREFIXES = {LOCKS: "", QUEUES: "q", CACHES: "c", VOLATILE: "v"}
+WORLDS = tuple(_PREFIXES)
+_TURNS = (LOCKS, QUEUES, CACHES, LOCKS, QUEUES, VOLATILE)
 
 
 class Seed(NamedTuple):
@@ -30,12 +35,13 @@ class Seed(NamedTuple):
         Raises:
             ValueError: it is none.
         """
-        if name.startswith(_PREFIXES[QUEUES]):
-            return cls(int(name[1:]), QUEUES)
+        for world, prefix in _PREFIXES.items():
+            if prefix and name.startswith(prefix):
+                return cls(int(name.removeprefix(prefix)), world)
         return cls(int(name))
 
 
 def mixed(numbers: Iterable[int]) -> Iterator[Seed]:
-    """Yield one seed for each number, from both worlds in turn."""
+    """Yield one seed for each number, from all worlds in turn."""
     for number in numbers:
-        yield Seed(number, LOCKS if number % 2 else QUEUES)
+        yield Seed(number, _TURNS[(number - 1) % len(_TURNS)])

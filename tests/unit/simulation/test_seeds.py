@@ -1,10 +1,10 @@
 import pytest
 
 from synaxis.simulation.kernel import Kernel
-from synaxis.simulation.seeds import LOCKS, QUEUES, Seed, mixed
+from synaxis.simulation.seeds import QUEUES, WORLDS, Seed, mixed
 
 
-@pytest.mark.parametrize("name", ["1", "17", "q1", "q400"])
+@pytest.mark.parametrize("name", ["1", "17", "q1", "q400", "v3", "c4"])
 def test_a_seed_is_what_its_name_says(name: str) -> None:
     assert str(Seed.parse(name)) == name
 
@@ -15,9 +15,9 @@ def test_other_names_are_no_seeds(name: str) -> None:
         Seed.parse(name)
 
 
-def test_a_batch_goes_through_both_worlds_in_turn() -> None:
-    assert [str(seed) for seed in mixed(range(1, 5))] == ["1", "q2", "3", "q4"]
-    assert {seed.world for seed in mixed(range(2))} == {LOCKS, QUEUES}
+def test_a_batch_goes_through_all_worlds_in_turn() -> None:
+    assert [str(seed) for seed in mixed(range(1, 7))] == ["1", "q2", "c3", "4", "q5", "v6"]
+    assert {seed.world for seed in mixed(range(6))} == set(WORLDS)
 
 
 def test_worlds_of_one_number_have_nothing_in_common() -> None:

@@ -288,6 +288,11 @@ class Raft:
             log.compact(log.applied_index, config.suffix_entries_max, config.suffix_bytes_max)
             state.membership.compact(log.snapshot_index)
 
+    @property
+    def is_member(self) -> bool:
+        """Whether this node belongs to the group, as far as it knows."""
+        return self._state.node_id in self._state.membership.nodes
+
     def members_at(self, index: LogIndex) -> Members:
         """Return the configuration in force at ``index`` (for building a snapshot)."""
         return self._state.membership.at(index)
@@ -408,6 +413,7 @@ class Raft:
         state = self._state
         if message.configuration.position < state.configuration.position:
             state.send_now(sender, KnownMembers(state.term, state.configuration))
+        state.learn(message.configuration)
         self._forgetting.hear(sender, message)
         self._end_era_if_over(now)
 
