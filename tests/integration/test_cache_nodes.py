@@ -253,3 +253,26 @@ async def test_a_new_node_that_holds_no_replica_serves_as_well(cluster: Start) -
             assert await new.value(f"c/{number}") == b"old"
             await new.set(f"c/{number}", b"new")
             assert await old.value(f"c/{number}") == b"new"
+
+
+async def test_a_scrape_tells_what_the_caches_do(cluster: Start) -> None:
+    nodes = await asyncio.to_thread(cluster, 1, cache_groups=1)
+    async with cache_client(nodes["n1"]) as client, cache_client(nodes["n1"]) as other:
+        near = await client.near(SHARD)
+        await other.set(KEY, b"12345")
+        assert await near.get(KEY) == b"12345"
+        await other.set(KEY, b"12345")
+        assert await other.get("c/none") is None
+        assert await other.look_up("c/none") is None
+        _, text = await asyncio.to_thread(nodes["n1"].get, "/metrics")
+    lines = set(text.splitlines())
+    assert {
+        "synaxis_cache_hits_total 1.0",
+        "synaxis_cache_misses_total 2.0",
+        'synaxis_cache_records{cache="c"} 1.0',
+        'synaxis_cache_bytes{cache="c"} 8.0',
+        "synaxis_cache_agents 2.0",
+        "synaxis_cache_node_lines 2.0",
+        'synaxis_cache_bus_transactions_total{type="Inv"} 1.0',
+        'synaxis_requests_total{node_id="n1",request_type="lookup",status="ok"} 2.0',
+    } <= lines

@@ -6,6 +6,13 @@ from synaxis.consensus.commands import OpenSession
 from synaxis.effects import Members
 from synaxis.ids import LogIndex, NodeId, Term
 from synaxis.locks.commands import Acquire
+from synaxis.observability.cache_metrics import (
+    AgentsSample,
+    BackingSample,
+    CacheSample,
+    HomesSample,
+    OneCacheSample,
+)
 from synaxis.observability.counters import NodeCounters
 from synaxis.observability.metrics import (
     GroupSample,
@@ -72,6 +79,26 @@ def full_sample(role: str = "leader") -> NodeSample:
             counted={"orders": (20, 1, 8, 2, 1, 0)},
             delivered=11,
             unflushed_bytes=256,
+        ),
+        caches=CacheSample(
+            hits=90,
+            misses=10,
+            caches=[OneCacheSample("users", records=40, bytes=4000)],
+            homes=HomesSample(
+                agents=3,
+                lines=50,
+                pending=2,
+                recovering=1,
+                transactions={"BusRd": 60, "Inv": 7},
+                invalidations=[("0.001", 6), ("+Inf", 7)],
+                invalidation_s=0.009,
+                lease_expiries=1,
+                dirty_lost=4,
+                evictions=5,
+                expirations=6,
+            ),
+            agents=AgentsSample(lines=20, bytes=3000, waiting=1, invalidations=8, flushes=9),
+            backing=BackingSample(unavailable=1, written=30, loaded=20, failures=3),
         ),
     )
 

@@ -17,7 +17,7 @@ from aiohttp import web
 
 from synaxis.api.member_streams import MemberStreams
 from synaxis.api.payloads import Payloads
-from synaxis.caches.bus import Detached, HomeMessage
+from synaxis.caches.bus import Detached, Grant, HomeMessage
 from synaxis.caches.commands import AgentKind, Lookup
 from synaxis.caches.validation import check_question
 from synaxis.cluster.commands import (
@@ -278,6 +278,13 @@ class ClientConnection:
 
     def _say_to_agent(self, group: GroupId, stream: int, message: HomeMessage) -> bool:
         del group
+        if type(message) is Grant:
+            # Near caches of clients ask for nothing but reads.
+            census = self._gateway.caches
+            if message.reading is None:
+                census.misses += 1
+            else:
+                census.hits += 1
         self.push(Said(stream, message))
         return True
 

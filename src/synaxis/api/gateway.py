@@ -8,6 +8,7 @@ import msgspec
 import structlog
 from aiohttp import web
 
+from synaxis.api.cache_census import CacheCensusTaker
 from synaxis.api.connection import ClientConnection
 from synaxis.api.queue_census import QueueCensus
 from synaxis.consensus.commands import CloseSession, OpenSession
@@ -49,6 +50,7 @@ class Gateway:
 
     node: BaseNode
     queues: QueueCensus
+    caches: CacheCensusTaker
 
     def __init__(
         self,
@@ -79,6 +81,7 @@ class Gateway:
         """Serve ``node``."""
         self.node = node
         self.queues = QueueCensus(node)
+        self.caches = CacheCensusTaker(node)
         for group, replica in node.replicas.items():
             types = replica.machine.client_command_types
             self.commands[group] = frozenset((OpenSession, CloseSession, *types) if types else ())
@@ -158,6 +161,7 @@ class Gateway:
     def leadership(self, group: GroupId) -> None:
         """Push the new routes at the end of this turn."""
         self.queues.leadership(group)
+        self.caches.leadership(group)
         self.counters.leader_changes[group] += 1
         if self._announce_at is None and self._connections:
             self._announce_at = asyncio.get_running_loop().call_soon(self._announce)

@@ -155,7 +155,8 @@ class HttpApi:
             PeerSample(peer, state, node.detector.phi(peer, now))
             for peer, state in node.detector.states(now).items()
         ]
-        return NodeSample(groups, locks, peers, node.watches.count, self._queues)
+        caches = self._gateway.caches.sample()
+        return NodeSample(groups, locks, peers, node.watches.count, self._queues, caches)
 
     # --- cluster ----------------------------------------------------------------------------
 

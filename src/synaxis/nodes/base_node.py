@@ -252,6 +252,7 @@ class BaseNode:
             self.driver.touch(group)
         self._topics.step()
         self._disk_watch.look()
+        self.caches.losses.look()
         pinning = self._durability.pinning_group
         if pinning is not None:
             self.replicas[pinning].snapshot_soon()

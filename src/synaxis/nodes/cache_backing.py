@@ -108,6 +108,11 @@ class CacheBacking:
             self._host.broken(error)
 
     @property
+    def is_down(self) -> bool:
+        """Whether there is a store that does not answer."""
+        return self._store is not None and not self.is_available
+
+    @property
     def pending(self) -> int:
         """Writes that the store does not have."""
         return len(self._machine.pending)

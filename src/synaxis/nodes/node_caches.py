@@ -17,6 +17,7 @@ from synaxis.ids import GroupId, NodeId
 from synaxis.nodes.agent_streams import AgentStreams, Say
 from synaxis.nodes.cache_asks import CacheAsks
 from synaxis.nodes.cache_backing import CacheBacking
+from synaxis.nodes.cache_losses import CacheLosses
 from synaxis.nodes.cache_node import CacheNode, CacheNodeConfig
 from synaxis.nodes.driver import NodeDriver
 from synaxis.nodes.groups import Groups
@@ -84,6 +85,7 @@ class NodeCaches:
             for group, home in groups.homes.items()
         }
         """What carries the writes of each shard to the store behind it."""
+        self.losses = CacheLosses(groups.homes)
         self._own = self.streams(self._say_to_own, AgentKind.OWNER)
         self._of_peers: dict[NodeId, AgentStreams] = {}
 

@@ -23,6 +23,7 @@ from prometheus_client.registry import Collector
 
 from synaxis.ids import NodeId
 from synaxis.locks.commands import LockEventType
+from synaxis.observability.cache_metrics import CacheSample, cache_metrics
 from synaxis.observability.counters import LatencyHistogram, NodeCounters
 from synaxis.observability.queue_metrics import QueueSample, queue_metrics
 from synaxis.ports import LogStatus
@@ -71,6 +72,7 @@ class NodeSample(NamedTuple):
     peers: Sequence[PeerSample] = ()
     watchers: int = 0
     queues: QueueSample = QueueSample()
+    caches: CacheSample = CacheSample()
 
 
 class _Collected:
@@ -138,7 +140,7 @@ class _NodeCollector(Collector):
         yield from _links(sample, self._counters)
         yield from _peers(sample.peers)
         yield from queue_metrics(sample.queues)
-        yield from _services_to_come()
+        yield from cache_metrics(sample.caches)
 
 
 def package_version() -> str:
@@ -335,9 +337,3 @@ def _peers(peers: Sequence[PeerSample]) -> Iterator[Metric]:
         phi.add_metric([peer.node_id], peer.phi)
     yield state
     yield phi
-
-
-def _services_to_come() -> Iterator[Metric]:
-    """Yield the predecessor's names whose services this version does not run."""
-    yield CounterMetricFamily("synaxis_cache_hits", "Reads served from the cache.", 0)
-    yield CounterMetricFamily("synaxis_cache_misses", "Reads not served from the cache.", 0)
