@@ -23,7 +23,7 @@ class Query(NamedTuple):
     def concrete(self, rate_interval: str) -> str:
         """Return the expression as Grafana sends it with every variable on All."""
         concrete = self.expression.replace("$__rate_interval", rate_interval)
-        return re.sub(r"\$(?:group|topic|consumers)\b", ".*", concrete)
+        return re.sub(r"\$(?:group|topic|consumers|cache)\b", ".*", concrete)
 
 
 def dashboards() -> list[dict[str, Any]]:

@@ -95,6 +95,16 @@ async def use_queues(urls: str, until: asyncio.Event) -> None:
             consuming.cancel()
 
 
+async def use_caches(urls: str, until: asyncio.Event) -> None:
+    async with synaxis.connect(urls) as cluster:
+        far, near = cluster.cache("dashboard"), cluster.cache("dashboard", near=True)
+        while not until.is_set():
+            await far.set("key", b"value")
+            await near.get("key")
+            await far.get("nothing")
+            await asyncio.sleep(0.01)
+
+
 async def acknowledge(messages: synaxis.Consumer) -> None:
     async for message in messages:
         await message.ack()
@@ -108,6 +118,7 @@ async def test_every_query_of_every_panel_returns_data(
     async with asyncio.TaskGroup() as tasks:
         tasks.create_task(use_locks(nodes.urls, enough))
         tasks.create_task(use_queues(nodes.urls, enough))
+        tasks.create_task(use_caches(nodes.urls, enough))
         try:
             without_data = await asyncio.to_thread(wait_for_data, prometheus)
         finally:

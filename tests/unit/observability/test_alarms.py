@@ -27,7 +27,12 @@ def test_every_metric_of_an_alarm_exists(rule: dict[str, Any]) -> None:
     assert metrics or rule["expr"].startswith("up{")
 
 
-def test_every_metric_of_queues_is_explained() -> None:
-    section = PAGE.split("\n### Metrics of queues\n")[1].split("\n## ")[0]
+@pytest.mark.parametrize(
+    ("heading", "prefix"),
+    [("Metrics of queues", "synaxis_queue_"), ("Metrics of caches", "synaxis_cache_")],
+)
+def test_every_metric_of_a_service_is_explained(heading: str, prefix: str) -> None:
+    section = PAGE.split(f"\n### {heading}\n")[1].split("\n#")[0]
     explained = set(re.findall(r"^\| `(synaxis_\w+)` \|", section, re.MULTILINE))
-    assert explained == {name for name in exported_names() if name.startswith("synaxis_queue_")}
+    samples = {name for name in exported_names() if name.startswith(prefix)}
+    assert explained == {re.sub("_(bucket|sum|count)$", "", name) for name in samples}
