@@ -368,6 +368,11 @@ class ReplicatedLog(Protocol):
         """Take a snapshot of the applied state for the peers that want one; kept no longer."""
         ...
 
+    @property
+    def is_member(self) -> bool:
+        """Whether this node belongs to the group, as far as it knows."""
+        ...
+
     def members_at(self, index: LogIndex) -> Members:
         """Return the configuration in force at ``index`` (for building a snapshot)."""
         ...

@@ -179,9 +179,12 @@ class Replica:
         """Ask the state machine; linearizable unless ``stale``.
 
         Raises:
-            NotLeader: a linearizable query reached a replica that cannot serve it.
+            NotLeader: a linearizable query reached a replica that cannot serve it, or a stale one
+                a node that does not belong to the group: it knows nothing, however old.
         """
         self._now = now
+        if stale and not self.log.is_member:
+            raise NotLeader("this node does not belong to the group", leader=self.log.leader)
         if stale:
             self._answer(Read(handle, query, now))
         elif not self._serving or not self._gating.holds_query(query, handle):

@@ -365,6 +365,21 @@ def test_a_query_sees_everything_answered_before_it(world: World) -> None:
     assert [(reply.handle, reply.body) for reply in world.replies] == [("question", Total(5))]
 
 
+def test_a_stale_query_is_answered_by_members_only(world: World) -> None:
+    world.call(ONE, 1, Add(5))
+    world.pass_time(500)
+    world.replies.clear()
+    for replica in world.replicas.values():
+        replica.query(Add(0), "question", world.now, stale=True)
+    world.drain()
+    assert {reply.body for reply in world.replies} == {Total(5)}
+    members, random_ = Members((N1,)), random.Random(1)
+    raft = Raft(NodeId("outsider"), RaftConfig(), RecoveredGroup(), members, random_, world.now)
+    outsider = Replica(GROUP, raft, Counter(), ReplicaConfig(), None, world.now)
+    with pytest.raises(NotLeader, match="does not belong"):
+        outsider.query(Add(0), "question", world.now, stale=True)
+
+
 class StoringCounter(Counter):
     """Puts every amount into a message store as well."""
 
