@@ -17,7 +17,7 @@ import msgspec
 from synaxis.consensus.commands import Proposal
 from synaxis.consensus.replica import Replica
 from synaxis.effects import Attachment, Effects, Persist, Reply, SnapshotMeta, StoreOperation
-from synaxis.errors import ProtocolViolation
+from synaxis.errors import ProtocolViolation, SynaxisError
 from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, SessionId
 from synaxis.wire.peer import PeerFrame
 
@@ -200,19 +200,29 @@ class NodeDriver:
 
         Raises:
             KeyError: no such group.
-            NotLeader, ClientError: see ``Replica.propose``.
+            SynaxisError: see ``Replica.propose``; also when a rule failed and the node stops.
         """
         runtime = self._runtimes[group]
-        runtime.replica.propose(proposal, handle, self.now())
+        try:
+            runtime.replica.propose(proposal, handle, self.now())
+        except SynaxisError:
+            raise
+        except Exception as error:
+            raise self._broken(error) from error
         if not runtime.marked:
             self._mark(runtime)
 
     def query(
         self, group: GroupId, query: msgspec.Struct, handle: ReplyHandle, *, stale: bool
     ) -> None:
-        """Ask the state machine of ``group``; see ``Replica.query``."""
+        """Ask the state machine of ``group``; see ``Replica.query``, and ``propose``."""
         runtime = self._runtimes[group]
-        runtime.replica.query(query, handle, self.now(), stale=stale)
+        try:
+            runtime.replica.query(query, handle, self.now(), stale=stale)
+        except SynaxisError:
+            raise
+        except Exception as error:
+            raise self._broken(error) from error
         self._mark(runtime)
 
     def keep_alive(self, group: GroupId, session: SessionId, handle: ReplyHandle) -> None:
@@ -224,10 +234,21 @@ class NodeDriver:
     def demand(
         self, group: GroupId, session: SessionId, message: msgspec.Struct, handle: ReplyHandle
     ) -> None:
-        """Take what a client says outside the log; see ``Replica.demand``."""
+        """Take what a client says outside the log; see ``Replica.demand``, and ``propose``."""
         runtime = self._runtimes[group]
-        runtime.replica.demand(session, message, handle, self.now())
+        try:
+            runtime.replica.demand(session, message, handle, self.now())
+        except SynaxisError:
+            raise
+        except Exception as error:
+            raise self._broken(error) from error
         self._mark(runtime)
+
+    def _broken(self, error: Exception) -> SynaxisError:
+        """Stop, and return what to tell whoever caused it."""
+        self.stop()
+        self._observer.broken(error)
+        return SynaxisError("a rule of the node failed: it stops")
 
     def peer_unreachable(self, peer: NodeId) -> None:
         """Tell every group that the link to ``peer`` broke."""

@@ -6,20 +6,23 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
+import pytest
 
 from support.raft_network import make_snapshot, members
 from synaxis.effects import Effects, Persist, PersistMark, Reply, SnapshotMeta, StoreAppend
-from synaxis.errors import ProtocolViolation
-from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, Term
+from synaxis.errors import Overloaded, ProtocolViolation, SynaxisError
+from synaxis.ids import GroupId, Instant, LogIndex, LogTime, NodeId, SessionId, Term
 from synaxis.nodes.driver import NodeDriver
 from synaxis.wire.peer import Envelope, PeerFrame
 
 if TYPE_CHECKING:
+    from synaxis.consensus.commands import Proposal
     from synaxis.consensus.replica import Replica
 
 GROUP = GroupId("locks/0")
 PEER = NodeId("n2")
 FAR = Instant(2**40)
+HANDLE: Any = (lambda *_: None, None)
 
 
 class Word(msgspec.Struct, frozen=True):
@@ -38,6 +41,14 @@ class ScriptedReplica:
         self.ticked = asyncio.Event()
         self.next_tick = FAR
         self.is_restless = False
+        self.error: Exception | None = None
+
+    def _refuse(self, *_: object, **options: object) -> None:
+        del options
+        if self.error is not None:
+            raise self.error
+
+    propose = query = demand = _refuse
 
     def take_effects(self) -> Effects:
         return self.script.pop(0) if self.script else Effects()
@@ -213,6 +224,35 @@ async def test_a_rule_that_fails_stops_everything() -> None:
     world.driver.deliver(PEER, frame_with(ValueError("two leaders")))
     await world.turn()
     assert world.happened == ["broken: two leaders"]
+
+
+@pytest.mark.parametrize("request_", ["propose", "query", "demand"])
+async def test_a_rule_that_fails_for_a_client_stops_everything_but_a_refusal_does_not(
+    request_: str,
+) -> None:
+    world = World(batch(now="never"))
+    calls: dict[str, Callable[[], None]] = {
+        "propose": lambda: world.driver.propose(GROUP, cast("Proposal", Word("a")), None),
+        "query": lambda: world.driver.query(GROUP, Word("a"), HANDLE, stale=False),
+        "demand": lambda: world.driver.demand(GROUP, SessionId(1), Word("a"), HANDLE),
+    }
+    world.replica.error = Overloaded("later")
+    with pytest.raises(Overloaded):
+        calls[request_]()
+    assert world.happened == []
+    world.replica.error = ValueError("two owners")
+    with pytest.raises(SynaxisError, match="stops"):
+        calls[request_]()
+    await world.turn()
+    assert world.happened == ["broken: two owners"]
+
+
+async def test_whoever_follows_a_group_hears_of_every_turn() -> None:
+    world = World(batch(now="append"))
+    world.driver.follow(GROUP, lambda: world.happened.append("drained"))
+    await world.turn()
+    await world.turn()
+    assert world.happened == ["send append", "drained", "drained"]
 
 
 async def test_a_peer_that_breaks_the_protocol_is_the_callers_business() -> None:
