@@ -36,7 +36,7 @@ bench: $(READY) ## Compare with etcd, Redis, PostgreSQL and NATS; prints RATIO l
 simulate: $(READY) ## Run whole clusters in virtual time from SEEDS=200 seeds, with faults
 	$(BIN)/python -m synaxis.simulation run --seeds $(SEEDS)
 
-replay: $(READY) ## Run the one seed SEED=17 (locks) or SEED=q17 (queues) again, with its whole trace
+replay: $(READY) ## Run one seed again, with its trace: SEED=17 (locks), q17 (queues), c17 (caches), v17 (volatile)
 	$(BIN)/python -m synaxis.simulation replay --seed $(SEED)
 
 planted-bugs: $(READY) ## Prove that the simulator finds each planted bug, and at which seed

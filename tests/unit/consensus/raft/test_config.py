@@ -19,7 +19,7 @@ from synaxis.errors import ConfigError
 )
 def test_what_cannot_work_is_refused_by_name(field: str, value: int) -> None:
     with pytest.raises(ConfigError, match=field) as caught:
-        RaftConfig(**{field: value})
+        RaftConfig(**{field: value})  # type: ignore[arg-type]
     assert caught.value.details["field"] == field
 
 
