@@ -39,7 +39,7 @@ def forgetful(term: int = 3, configuration: Configuration = ABC) -> Solo:
 
 def group(voters: str = "abc", learners: str = "", **limits: int) -> Network:
     """A cluster that has committed one entry."""
-    network = Network(voters, learners, config=RaftConfig(volatile=True, **limits))  # type: ignore[arg-type]
+    network = Network(voters, learners, config=RaftConfig(volatile=True, **limits))
     network.elect("a")
     network.propose("a", b"one")
     network.advance(500)
