@@ -26,4 +26,4 @@ async def fill(url: str) -> None:
         invoices = cluster.topic("invoices")
         await invoices.publish_many([b"invoice"] * 100)
         await invoices.fetch("billing", max_messages=1)
-        await cluster.cache("users").set_many({"42": b"Ada Lovelace", "43": b"Alan Turing"})
+        await cluster.cache("people").set_many({"42": b"Ada Lovelace", "43": b"Alan Turing"})
