@@ -14,6 +14,7 @@ from synaxis.caches.bus import (
 )
 from synaxis.caches.commands import (
     ANY_VERSION,
+    INTEGER,
     Add,
     Clear,
     DescribeKey,
@@ -28,6 +29,8 @@ from synaxis.errors import InvalidArgument, LimitExceeded
 __all__ = ["check_command", "check_demand", "check_key", "check_question"]
 
 NUMBER_MAX = 2**63 - 1
+INTEGER_BYTES_MAX = 20
+"""Digits and sign of an integer."""
 
 
 def check_command(command: msgspec.Struct, limits: CacheLimits) -> None:
@@ -102,6 +105,8 @@ def check_item(item: Item, limits: CacheLimits) -> None:
             limit="value_bytes_max",
             maximum=limits.value_bytes_max,
         )
+    if item.flags == INTEGER:
+        _check_integer(item.value)
     if item.ttl_ms or item.soft_ms or item.idle_ms:
         for duration in (item.ttl_ms, item.soft_ms, item.idle_ms):
             _check_duration(duration, limits)
@@ -114,6 +119,16 @@ def check_item(item: Item, limits: CacheLimits) -> None:
             )
         for tag in item.tags:
             _check_tag(tag, limits)
+
+
+def _check_integer(value: bytes) -> None:
+    """What is marked as an integer is added to in the log, where nothing may fail."""
+    try:
+        good = len(value) <= INTEGER_BYTES_MAX and abs(int(value)) <= NUMBER_MAX
+    except ValueError:
+        good = False
+    if not good:
+        raise InvalidArgument("a value with the flag of integers is an integer of 64 bits")
 
 
 def check_key(key: str, limits: CacheLimits) -> None:
