@@ -89,11 +89,13 @@ class Barriers:
 
     def end(self, origin: Origin) -> None:
         """The Clear is applied, or never will be."""
-        barriers = self._by_origin.get(origin)
-        if not barriers:
+        barriers = self._by_origin.get(origin, ())
+        # One that still waits is the same command, sent again: the log had the first without it.
+        barrier = next((each for each in barriers if each.released), None)
+        if barrier is None:
             return
-        barrier = barriers.popleft()
-        if not barriers:
+        self._by_origin[origin].remove(barrier)
+        if not self._by_origin[origin]:
             del self._by_origin[origin]
         del self._by_seq[barrier.seq]
         for wish in barrier.wishes:

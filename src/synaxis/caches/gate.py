@@ -66,8 +66,7 @@ class CacheGate:
         if not isinstance(command, Put | Add | Remove | Clear):
             return False
         desk = self._desk
-        if not isinstance(command, Clear):
-            self._check(command)
+        self._check(command)
         if not desk.holders.by_id and not desk.recovery.is_under_way:
             return False
         self._held.take_in(token)
@@ -79,7 +78,10 @@ class CacheGate:
             desk.carry_out()
         return True
 
-    def _check(self, command: Put | Add | Remove) -> None:
+    def _check(self, command: Put | Add | Remove | Clear) -> None:
+        if isinstance(command, Clear):
+            self._desk.reservations.cleared(command.cache)
+            return
         if command.backing is Backing.THROUGH and not self._desk.store_answers:
             raise BackingUnavailable("the store behind the cache does not answer: nothing written")
         reservations = self._desk.reservations
@@ -91,7 +93,7 @@ class CacheGate:
                 reservations.touched(key)
 
     def _submit(self, origin: Origin, command: Put | Add | Remove | Clear, token: object) -> None:
-        release = partial(self._held.release, token)
+        release = partial(self._release, origin, command, token)
         if isinstance(command, Clear):
             self._begin_clear(origin, command, release)
             return
@@ -99,6 +101,16 @@ class CacheGate:
         ticket = Ticket(release, keys, len(keys))
         self._in_log.setdefault(origin, deque()).append(ticket)
         self._desk.directory.begin_all(Kind.CHANGE, ticket)
+
+    def _release(self, origin: Origin, command: Put | Add | Remove | Clear, token: object) -> None:
+        """Let a command into the log, unless what it waited for has made it void."""
+        try:
+            self._check(command)  # reservations may have been given, or written over, meanwhile
+        except SynaxisError as error:
+            self._held.refuse(token, error)
+            self._settle(origin)
+        else:
+            self._held.release(token)
 
     def _begin_clear(self, origin: Origin, command: Clear, release: partial[None]) -> None:
         """Have every agent drop what carries the tag; until it is applied nobody keeps more."""
@@ -142,12 +154,15 @@ class CacheGate:
         desk.carry_out()
 
     def _settle(self, origin: Origin) -> None:
-        tickets = self._in_log.get(origin)
-        if tickets:
-            for key in tickets.popleft().keys:
-                self._desk.directory.write_done(key)
-            if not tickets:
+        tickets = self._in_log.get(origin, ())
+        # One that still waits is the same command, sent again: the log had the first without it.
+        ticket = next((each for each in tickets if not each.left), None)
+        if ticket is not None:
+            self._in_log[origin].remove(ticket)
+            if not self._in_log[origin]:
                 del self._in_log[origin]
+            for key in ticket.keys:
+                self._desk.directory.write_done(key)
 
     def _note_written(self, command: Put | Add | Remove) -> None:
         desk = self._desk
@@ -170,8 +185,6 @@ class CacheGate:
         if not isinstance(query, Lookup):
             return False
         desk = self._desk
-        if not desk.recovery.owners and not desk.directory.owned and not query.load:
-            return False
         keys = tuple(key for key in dict.fromkeys(query.keys) if self._must_ask(key, query))
         if not keys and not desk.recovery.owners:
             return False
@@ -186,8 +199,8 @@ class CacheGate:
 
     def _must_ask(self, key: str, query: Lookup) -> bool:
         line = self._desk.directory.lines.get(key)
-        if line is not None and line.owner is not None:
-            return True
+        if line is not None and (line.owner is not None or line.writing):
+            return True  # also a write on its way may have been acknowledged by its owner
         return query.load and self._desk.read(key) is None
 
     def _look(self, keys: tuple[str, ...], query: Lookup, token: object) -> None:

@@ -31,6 +31,11 @@ class Held:
         if self._waiting.pop(id(token), None) is not None:
             self._released.append(token)
 
+    def refuse(self, token: object, error: SynaxisError) -> None:
+        """The log must not have the command any more."""
+        if self._waiting.pop(id(token), None) is not None:
+            self._refusals.append((token, error))
+
     def ask(self, ticket: Ticket, token: object) -> None:
         """The question can be answered, or not at all, if the backing store was asked in vain."""
         if self._waiting.pop(id(token), None) is None:

@@ -8,6 +8,7 @@ from collections import deque
 from heapq import heappop, heappush
 
 from synaxis.caches.commands import AgentId
+from synaxis.caches.placement import cache_of
 from synaxis.errors import Overloaded
 from synaxis.ids import LogTime
 
@@ -95,6 +96,12 @@ class Reservations:
         reservation = self.by_key.get(key)
         if reservation is not None:
             reservation.void = True
+
+    def cleared(self, cache: str) -> None:
+        """All of a cache is being cleared: what is computed may be older than that."""
+        for key, reservation in self.by_key.items():
+            if cache_of(key) == cache:
+                reservation.void = True
 
     def written(self, key: str) -> None:
         """A write of the key is applied: everybody reads again."""
