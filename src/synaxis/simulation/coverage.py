@@ -6,7 +6,7 @@ over a batch of seeds; a batch in which one of them stayed at zero fails.
 
 from collections.abc import Iterable
 
-from synaxis.simulation.seeds import LOCKS, QUEUES, VOLATILE
+from synaxis.simulation.seeds import CACHES, LOCKS, QUEUES, VOLATILE
 
 __all__ = ["EXPECTED", "EXPECTED_BATCH_SEEDS", "EXPECTED_IN", "Coverage", "missing"]
 
@@ -119,10 +119,36 @@ _EXPECTED_WITH_REGISTERS: tuple[str, ...] = (
     "volatile.snapshot_on_demand",
 )
 
+_EXPECTED_WITH_CACHES: tuple[str, ...] = (
+    "cache.agent_dirty_lost",
+    "cache.agent_evictions",
+    "cache.attached_with_dirty",
+    "cache.detached",
+    "cache.evicted",
+    "cache.evicted_dirty",
+    "cache.expired",
+    "cache.gave_dirty_away",
+    "cache.grant_unwanted",
+    "cache.grant_without_lease",
+    "cache.hit",
+    "cache.lease_lapsed",
+    "cache.owner_crashed_dirty",
+    "cache.recovered_by_time",
+    "cache.recovering",
+    "cache.reserved",
+    "cache.revived",
+    "cache.served_once",
+    "cache.silent_let_go",
+    "cache.stream_broken",
+    "cache.tag_probed",
+    "cache.upgrade",
+)
+
 EXPECTED_IN = {
     LOCKS: _EXPECTED_WITH_LOCKS,
     QUEUES: _EXPECTED_WITH_QUEUES,
     VOLATILE: _EXPECTED_WITH_REGISTERS,
+    CACHES: _EXPECTED_WITH_CACHES,
 }
 """In each world besides."""
 

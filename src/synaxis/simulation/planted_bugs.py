@@ -5,6 +5,7 @@ and the rule that was broken. A bug that survives ``SEEDS_MAX`` seeds fails the 
 """
 
 from synaxis.simulation import (
+    planted_in_caches,
     planted_in_consensus,
     planted_in_locks,
     planted_in_queues,
@@ -14,5 +15,11 @@ from synaxis.simulation.planting import BUGS, SEEDS_MAX, PlantedBug, hunt
 
 __all__ = ["BUGS", "SEEDS_MAX", "PlantedBug", "hunt"]
 
-CATALOGUES = (planted_in_consensus, planted_in_locks, planted_in_queues, planted_in_volatile)
+CATALOGUES = (
+    planted_in_consensus,
+    planted_in_locks,
+    planted_in_queues,
+    planted_in_volatile,
+    planted_in_caches,
+)
 """Importing them fills ``BUGS``."""
