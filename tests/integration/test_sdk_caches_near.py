@@ -170,24 +170,25 @@ async def test_many_readers_and_writers_never_go_back() -> None:
 async def test_a_record_ends_near_when_it_ends() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
         cache = cluster.cache("c", near=True)
-        await cache.set("k", 1, ttl="100ms")
+        await cache.set("k", 1, ttl="1s")
         await warm(cache, "k")
         assert cache.peek("k") == 1
-        await asyncio.sleep(0.12)
+        await asyncio.sleep(1.05)
         assert cache.peek("k") is synaxis.MISS
+        fake.advance(1_000)  # its time goes more slowly than ours
         assert await cache.get("k") is None
         assert cache.stats().invalidations == 0, "nobody invalidated it"
 
 
 async def test_a_blocked_event_loop_believes_in_nothing() -> None:
     async with FakeCluster() as fake, fake.client() as cluster:
-        fake.caches.lease_ms = 300
+        fake.caches.lease_ms = 1_500
         cache = cluster.cache("c", near=True)
         await cache.set("k", 1)
         await warm(cache, "k")
-        time.sleep(0.25)  # noqa: ASYNC251  # what a careless task does
+        time.sleep(0.2)  # noqa: ASYNC251  # what a careless task does
         assert cache.peek("k") == 1
-        time.sleep(0.1)  # noqa: ASYNC251
+        time.sleep(1.5)  # noqa: ASYNC251
         assert cache.peek("k") is synaxis.MISS, "before the loop has had a chance to notice"
         reads = len(fake["n1"].messages)
         assert await cache.get("k") == 1
@@ -196,17 +197,17 @@ async def test_a_blocked_event_loop_believes_in_nothing() -> None:
 
 async def test_a_lease_is_prolonged_for_as_long_as_the_home_has_a_quorum() -> None:
     async with FakeCluster() as fake, fake.client(timeout=0.5) as cluster:
-        fake.caches.lease_ms = 400
+        fake.caches.lease_ms = 1_500
         cache = cluster.cache("c", near=True)
         await cache.set("k", 1)
         await warm(cache, "k")
-        for _ in range(10):
+        for _ in range(25):
             await asyncio.sleep(0.1)
             assert cache.peek("k") == 1
         assert wishes(fake) == 1
         fake.caches.lacks_quorum = True
-        await asyncio.sleep(0.6)
-        assert cache.peek("k") is synaxis.MISS
+        await fake.until(lambda: cache.peek("k") is synaxis.MISS)
+        await fake.until(lambda: cache.stats().lease_expiries)
         assert cache.stats().lease_expiries >= 1
         fake.caches.lacks_quorum = False
         assert await cache.get("k") == 1
@@ -225,7 +226,7 @@ async def test_a_write_waits_for_a_silent_holder_and_no_longer_than_its_lease() 
         fake["n1"].intercept = swallow_acks
         begun = time.monotonic()
         await there.set("k", 2)
-        assert 0.3 < time.monotonic() - begun < 2
+        assert 0.3 < time.monotonic() - begun < 4
         fake["n1"].intercept = None
         assert await here.get("k") == 2
 
@@ -328,15 +329,15 @@ async def test_a_read_without_a_home_ends_in_time() -> None:
             await cache.get("k")
         with pytest.raises(synaxis.NoQuorum):
             await cache.get_many(["k", "j"])
-        assert time.monotonic() - begun < 2
+        assert time.monotonic() - begun < 4
         assert await cache.get("k", consistency="stale_ok") == 1, "any replica knows it"
 
 
 async def test_what_was_near_is_better_than_nothing_for_who_says_so() -> None:
     async with FakeCluster() as fake, fake.client(timeout=0.5) as cluster:
         cache = cluster.cache("c", near=True)
-        await cache.set_many({"k": 1, "short": 2}, ttl=None)
-        await cache.set("short", 2, ttl="300ms")
+        await cache.set("k", 1)
+        await cache.set("short", 2, ttl="3s")
         await warm(cache, "k", "short")
         await fake["n1"].stop()
         await fake.until(lambda: cache.peek("k") is synaxis.MISS)
@@ -347,7 +348,8 @@ async def test_what_was_near_is_better_than_nothing_for_who_says_so() -> None:
         assert await cache.get_many(["k"], consistency="stale_ok") == {"k": 1}
         with pytest.raises(synaxis.ClusterError):
             await cache.get("k")
-        await asyncio.sleep(0.3)
+        assert await cache.get("short", consistency="stale_ok") == 2
+        await asyncio.sleep(3)
         with pytest.raises(synaxis.ClusterError):
             await cache.get("short", consistency="stale_ok")
         with pytest.raises(synaxis.ClusterError):
