@@ -154,8 +154,7 @@ class CacheShard:
                 query, token = cast("tuple[msgspec.Struct, object]", whole)
                 self.answers[token] = self.machine.query(query, LogTime(self.now))
             for whole, error in home.gate.take_refusals():
-                _, token = cast("tuple[msgspec.Struct, object]", whole)
-                self.answers[token] = error
+                self.answers[cast("tuple[object, ...]", whole)[-1]] = error
             if home.wants_confirmation():
                 home.asked()
                 home.confirmed(LogTime(self.now))
