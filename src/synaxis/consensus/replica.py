@@ -268,9 +268,7 @@ class Replica:
         self._serve_reads(effects)
         self._attending.gather()
         self._replies += self._attending.take_replies()
-        effects.apply = []
-        effects.reads = []
-        effects.failed_reads = []
+        effects.apply, effects.reads, effects.failed_reads = [], [], []
         if self._replies:
             effects.replies, self._replies = self._replies, []
         if self._events:

@@ -23,13 +23,17 @@ __all__ = ["Forgetting", "is_majority_lost"]
 
 
 GIVE_UP_TIMEOUTS = 4
-"""Election timeouts after which a voter gives up a joint configuration that nobody can win in."""
+"""Election timeouts after which a node gives up a configuration that nobody can win in."""
 
 
 def is_majority_lost(members: Members, forgotten: set[NodeId]) -> bool:
     """Return whether those who may remember are no majority, in both halves if joint."""
-    halves = [half for half in (members.voters, members.outgoing) if half]
+    halves = _halves(members)
     return bool(halves) and all(_is_lost(half, forgotten) for half in halves)
+
+
+def _halves(members: Members) -> list[tuple[NodeId, ...]]:
+    return [half for half in (members.voters, members.outgoing) if half]
 
 
 def _is_lost(half: tuple[NodeId, ...], forgotten: set[NodeId]) -> bool:
@@ -86,12 +90,12 @@ class Forgetting:
         In a joint configuration one half alone may be lost. Then nobody who knows it can win, and
         the others may be too few; but whether the era is over cannot be known as long as somebody
         might lead without it. A node may forget at any time, as a restart would do; so it waits,
-        and then does that.
+        and then does that, also if it knows one half only and the others who have forgotten both.
         """
         self._forget_other_terms()
-        members = self._state.membership.current
-        halves = (members.voters, members.outgoing) if members.outgoing else ()
-        is_hopeless = any(_is_lost(half, set(self._heard)) for half in halves)
+        is_hopeless = any(
+            _is_lost(half, set(self._heard)) for half in _halves(self._state.membership.current)
+        )
         self._hopeless_timeouts = self._hopeless_timeouts + 1 if is_hopeless else 0
         return self._hopeless_timeouts >= GIVE_UP_TIMEOUTS
 
