@@ -352,7 +352,7 @@ class Search:
     def _matters(self, state: State, wire: Any, known: dict[int, int], home: Any) -> bool:
         to_home, index, stream, _ = wire
         if to_home:
-            return stream >= max(known.get(index, 0), home.first_stream)
+            return bool(stream >= max(known.get(index, 0), home.first_stream))
         if index in state.dead:
             return False
         return bool(self.agents.views[state.agents[index]].stream == stream)

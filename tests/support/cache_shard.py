@@ -140,8 +140,9 @@ class CacheShard:
             for agent in list(self.agents.values()):
                 moved |= self.step(agent, home=True)
                 moved |= self.step(agent, home=False)
-            if self.log_is_slow:
-                moved |= self.apply_one()
+            if self.log_is_slow and self.apply_one():
+                moved = True
+                self._after_home()
 
     def _after_home(self) -> None:
         home = self.home

@@ -335,7 +335,11 @@ class Agent:
             else:
                 self.tally.installed += 1
                 self._index(line)
-                self.lines.keep(line)
+                if line.reading is not None and line.reading.idle_ms:
+                    self.lines.pop(line.key, None)
+                    self._evicted(line)
+                else:
+                    self.lines.keep(line)
             if self.watcher is not None:
                 self.watcher(line)
 

@@ -108,6 +108,8 @@ class Reading(msgspec.Struct, frozen=True, array_like=True, gc=False):
     soft_ms: int = 0
     """Left until it should be renewed; 0: never, less than 0: since when."""
     tags: tuple[str, ...] = ()
+    idle_ms: int = 0
+    """It ends when nobody read it for so long: not to be held, for only its home sees who reads."""
 
 
 # --- commands of clients -------------------------------------------------------------------

@@ -238,8 +238,8 @@ class CacheHome:
         desk, key = self._desk, dirty.item.key
         if key in desk.directory.lines:
             return False
-        record = desk.machine.records.by_key.get(key)
-        found = record.version if record is not None else ABSENT
+        reading = desk.read(key)
+        found = reading.version if reading is not None else ABSENT
         own = desk.machine.agents[holder.id].answers.values()
         return found == dirty.base or found in own
 

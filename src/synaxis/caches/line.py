@@ -245,9 +245,8 @@ class Line:
             self._install(None, now, out)
             return
         item = write.item
-        reading = Reading(
-            item.value, item.flags, version, item.ttl_ms, item.soft_ms, tuple(item.tags)
-        )
+        times = item.ttl_ms, item.soft_ms, item.tags, item.idle_ms
+        reading = Reading(item.value, item.flags, version, *times)
         self._install(reading, now, out)
 
     def flushed(self, news: Flushed, out: Outbox) -> None:
@@ -336,10 +335,13 @@ class Line:
         self._drop(out)
 
     def cleared(self, out: Outbox) -> None:
-        """The record is being cleared with others: what was written here goes with it."""
-        if self.dirty is not None:
-            out.unsettled.pop(self.dirty.write_id, None)
-            self.dirty = None
+        """The record is being cleared with others.
+
+        What was written here goes home first: else what it replaced, which need not be cleared
+        with it, would be there again.
+        """
+        if self.dirty is not None and self.sent != self.dirty.write_id:
+            out.messages.append(Flush(self.key, self.grant, out.floor, self.dirty))
         self.lost(out)
 
     def _drop(self, out: Outbox) -> None:

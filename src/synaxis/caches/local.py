@@ -112,7 +112,7 @@ class Operation:
         if reading is None:
             return Item(command.key, b"%d" % total, INTEGER, command.ttl_ms)
         left = reading.ttl_ms, max(reading.soft_ms, 0)
-        return Item(command.key, b"%d" % total, INTEGER, *left, 0, reading.tags)
+        return Item(command.key, b"%d" % total, INTEGER, *left, reading.idle_ms, reading.tags)
 
     def _nothing(self, outcome: Outcome) -> None:
         self._answer = lambda _: outcome

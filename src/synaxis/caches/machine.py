@@ -172,7 +172,7 @@ class CacheMachine:
         item = Item(key, b"%d" % total, INTEGER, command.ttl_ms)
         if reading is not None:
             left = reading.ttl_ms, max(reading.soft_ms, 0)
-            item = Item(key, item.value, INTEGER, *left, 0, reading.tags)
+            item = Item(key, item.value, INTEGER, *left, reading.idle_ms, reading.tags)
         self._check_room((item,), command.backing)
         version = self.next_version()
         self.records.store(item, version, now)

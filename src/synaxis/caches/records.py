@@ -159,7 +159,8 @@ class Records:
         record.used = True
         ttl_ms = record.expires_at - now if record.expires_at else 0
         soft_ms = (record.soft_at - now or -1) if record.soft_at else 0
-        return Reading(record.value, record.flags, record.version, ttl_ms, soft_ms, record.tags)
+        times = ttl_ms, soft_ms, record.tags, record.idle_ms
+        return Reading(record.value, record.flags, record.version, *times)
 
     def save(self) -> list[SavedRecord]:
         """Return all records in their order, which is equal on all replicas."""
