@@ -16,8 +16,8 @@ from support.redis_server import NEEDS_REDIS, RedisServer
 Start = Callable[..., ClusterProcesses]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 
-LEASE_S = 5.0
-PATIENCE_S = 5.5
+LEASE_S = 3.0
+PATIENCE_S = 3.3
 
 
 async def in_thread(function: Callable[..., object], *args: object) -> None:

@@ -95,7 +95,9 @@ class CacheHome:
         desk = self._desk
         desk.now = now
         agents = {number: each.kind for number, each in desk.machine.agents.items()}
-        desk.recovery.begin(agents.items(), LogTime(now + desk.limits.patience_ms))
+        ends_at = LogTime(now + desk.limits.patience_ms)
+        forgot = desk.machine.is_blank_era
+        desk.recovery.begin(agents.items(), ends_at, strangers=forgot)
         self._retire_at = dict.fromkeys(agents, LogTime(now + desk.limits.retire_ms))
         desk.evictor.begin(now)
 
@@ -238,10 +240,11 @@ class CacheHome:
         desk, key = self._desk, dirty.item.key
         if key in desk.directory.lines:
             return False
-        reading = desk.read(key)
-        found = reading.version if reading is not None else ABSENT
+        reading, record = desk.read(key), desk.machine.records.by_key.get(key)
+        if reading is None and dirty.base == ABSENT:
+            return True
         own = desk.machine.agents[holder.id].answers.values()
-        return found == dirty.base or found in own
+        return record is not None and (record.version == dirty.base or record.version in own)
 
     def _wish(self, holder: Holder, key: str, transaction: Transaction) -> None:
         desk = self._desk

@@ -60,7 +60,7 @@ class CacheLimits:
 class HomeLimits:
     """How a home treats its agents; may differ between nodes, but for the margin's promise."""
 
-    lease_ms: int = 5_000
+    lease_ms: int = 3_000
     """How long an agent may use its lines after it asked for more time. A write waits for as long
     when a holder falls silent, and so does a new home (Gray & Cheriton 1989)."""
     margin_percent: int = 10

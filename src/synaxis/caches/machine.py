@@ -119,6 +119,14 @@ class CacheMachine:
         self._version = era << ERA_SHIFT
         self._outcomes = []
 
+    @property
+    def is_blank_era(self) -> bool:
+        """Whether a majority has forgotten the shard, and nothing was written since.
+
+        Agents that the forgotten home served may still be using their lines.
+        """
+        return self._version > 0 and self._version % (1 << ERA_SHIFT) == 0
+
     def validate(self, command: msgspec.Struct) -> None:
         """Check the limits; see ``ports.StateMachine.validate``."""
         check_command(command, self.limits)

@@ -13,20 +13,31 @@ class Recovery:
 
     def __init__(self) -> None:
         self._agents: dict[AgentId, AgentKind] = {}
+        self._strangers = False
         self._ends_at = LogTime(0)
         self._later: list[Callable[[], None]] = []
         self._first: list[Callable[[], None]] = []
         """What must be done before the rest of it."""
 
-    def begin(self, agents: Iterable[tuple[AgentId, AgentKind]], ends_at: LogTime) -> None:
-        """Wait for agents that an earlier home may have granted lines to."""
+    def begin(
+        self,
+        agents: Iterable[tuple[AgentId, AgentKind]],
+        ends_at: LogTime,
+        *,
+        strangers: bool = False,
+    ) -> None:
+        """Wait for agents that an earlier home may have granted lines to.
+
+        ``strangers``: there may be others, of whom nobody remembers: their leases must run out.
+        """
         self._agents = dict(agents)
+        self._strangers = strangers
         self._ends_at = ends_at
 
     @property
     def is_under_way(self) -> bool:
         """Whether nobody may write yet."""
-        return bool(self._agents)
+        return self._strangers or bool(self._agents)
 
     @property
     def owners(self) -> bool:
@@ -39,19 +50,19 @@ class Recovery:
 
     def attached(self, agent: AgentId) -> bool:
         """The agent has dropped what it held; return whether the recovery is over now."""
-        return self._agents.pop(agent, None) is not None and not self._agents
+        return self._agents.pop(agent, None) is not None and not self.is_under_way
 
     def is_late(self, now: LogTime) -> bool:
         """Whether the leases of all that are missing have run out."""
-        return bool(self._agents) and now > self._ends_at
+        return self.is_under_way and now > self._ends_at
 
     def end(self) -> list[Callable[[], None]]:
         """Stop waiting, and return what was to be done later, in order."""
-        self._agents = {}
+        self._agents, self._strangers = {}, False
         later = self._first + self._later
         self._first, self._later = [], []
         return later
 
     def deadline(self) -> LogTime | None:
         """Return when ``is_late`` comes true."""
-        return LogTime(self._ends_at + 1) if self._agents else None
+        return LogTime(self._ends_at + 1) if self.is_under_way else None

@@ -18,6 +18,7 @@ from synaxis.caches.commands import (
     Stored,
 )
 from synaxis.errors import LeaseLost
+from synaxis.ids import Instant, LogTime
 
 KEY = "c/k"
 
@@ -98,6 +99,26 @@ def test_a_new_home_does_not_wait_for_ever(shard: CacheShard) -> None:
     del shard.agents[a.id]
     token = shard.propose(put(b"2"))
     shard.pass_time(shard.limits.patience_ms + 2)
+    assert isinstance(shard.answers[token], Stored)
+
+
+def test_the_first_home_of_a_new_era_waits_for_agents_that_nobody_remembers(
+    shard: CacheShard,
+) -> None:
+    """The former home may be cut off, and its clients with it: they read what they hold."""
+    a = shard.agent(1, AgentKind.SHARER)
+    shard.propose(put(b"1"))
+    shard.read(a, KEY)
+    del shard.agents[a.id]
+    shard.fail_over()
+    shard.machine.begin_era(1)
+    shard.home.begin(LogTime(shard.now))
+    assert shard.ask(Lookup((KEY,))).readings == (None,)
+    token = shard.propose(put(b"2"))
+    shard.pass_time(shard.limits.lease_ms)
+    assert token not in shard.answers
+    assert not a.is_usable(Instant(shard.now))
+    shard.pass_time(shard.limits.patience_ms - shard.limits.lease_ms + 2)
     assert isinstance(shard.answers[token], Stored)
 
 
