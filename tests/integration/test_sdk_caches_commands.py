@@ -326,6 +326,28 @@ async def test_a_write_that_may_have_been_done_is_not_repeated() -> None:
         assert await cache.get("k") == 2
 
 
+async def test_the_end_of_a_session_leaves_a_doubt_about_what_was_sent() -> None:
+    async with FakeCluster(cache_groups=1) as fake, fake.client(session_ttl=0.3) as cluster:
+        cache = cluster.cache("c")
+        await cache.set("k", 1)
+        swallowed: list[wire.ClientMessage] = []
+
+        def intercept(_: FakeNode, message: wire.ClientMessage) -> bool:
+            if isinstance(message, wire.Call) and isinstance(message.submission.command, Put):
+                swallowed.append(message)
+                return True
+            return False
+
+        fake["n1"].intercept = intercept
+        task = asyncio.get_running_loop().create_task(cache.set("k", 2))
+        await fake.until(lambda: swallowed)
+        (number,) = fake.sessions
+        fake.expire(number)
+        with pytest.raises(synaxis.OutcomeUnknown):
+            await task
+        assert len(swallowed) == 1
+
+
 async def test_without_an_answer_the_errors_say_what_is_known() -> None:
     async with FakeCluster(cache_groups=1) as fake, fake.client(timeout=0.3) as cluster:
         cache = cluster.cache("c")

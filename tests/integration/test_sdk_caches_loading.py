@@ -365,20 +365,25 @@ async def test_a_reservation_that_waits_survives_the_home() -> None:
 async def test_a_right_that_comes_too_late_goes_back() -> None:
     """It crosses with the news that nobody waits for it."""
     async with FakeCluster(cache_groups=1) as fake, fake.client() as one, fake.client() as two:
-        loop = asyncio.get_running_loop()
-        await one.cache("c").get_or_load("other", str)
+        late: list[wire.Bus] = []
 
-        def swallow(_: FakeNode, message: wire.ClientMessage) -> bool:
-            kind = isinstance(message, wire.Bus) and isinstance(message.message, Surrender)
-            return kind and not message.message.token  # type: ignore[union-attr]  # a Bus
+        def hold(_: FakeNode, message: wire.ClientMessage) -> bool:
+            if not isinstance(message, wire.Bus):
+                return False
+            if isinstance(message.message, Reserve):
+                late.append(message)
+                return True
+            return isinstance(message.message, Surrender) and not message.message.token
 
-        fake["n1"].intercept = swallow
-        fake["n1"].mute = True
-        task = loop.create_task(one.cache("c", near=True).get_or_load("k", str))
-        await asyncio.sleep(0.05)
+        fake["n1"].intercept = hold
+        task = asyncio.get_running_loop().create_task(one.cache("c").get_or_load("k", str))
+        await fake.until(lambda: late)
         task.cancel()
         await asyncio.wait([task])
-        fake["n1"].mute = False
+        shard = fake.caches.shard_with("c/k")
+        (holder,) = shard.holders.values()
+        shard.hear(holder.door, late[0])
+        fake["n1"].intercept = None
         async with asyncio.timeout(3):
             assert await two.cache("c").get_or_load("k", str) == "k"
 
