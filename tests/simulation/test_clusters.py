@@ -11,7 +11,7 @@ import pytest
 from synaxis.simulation.coverage import EXPECTED, EXPECTED_IN, Coverage, missing
 from synaxis.simulation.faults import FaultMix
 from synaxis.simulation.run import run_seed, run_seeds
-from synaxis.simulation.seeds import LOCKS, QUEUES, VOLATILE, Seed, mixed
+from synaxis.simulation.seeds import CACHES, LOCKS, QUEUES, VOLATILE, Seed, mixed
 
 FOUND_SEEDS = Path(__file__).with_name("seeds.txt")
 ONE_RUN = (
@@ -55,6 +55,27 @@ def test_a_calm_volatile_group_never_leaves_its_first_era() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("number", range(1, 25))
+def test_caches_are_coherent_under_the_faults_of_a_seed(number: int) -> None:
+    result = run_seed(Seed(number, CACHES), 8.0)
+    assert result.failure is None, result.message
+    assert result.operations > 20
+
+
+@pytest.mark.slow
+def test_calm_caches_are_read_nearby_and_lose_nothing() -> None:
+    counts = Coverage()
+    for number in range(1, 5):
+        result = run_seed(Seed(number, CACHES), 6.0, mix=FaultMix())
+        assert result.failure is None, result.message
+        assert result.searched > 100
+        counts.merge(result.coverage)
+    assert counts["cache.hit"] > 300
+    assert not counts["cache.lease_lapsed"]
+    assert not counts["cache.revived"]
+
+
+@pytest.mark.slow
 def test_calm_queues_get_a_lot_done() -> None:
     counts = Coverage()
     for number in range(1, 5):
@@ -90,7 +111,7 @@ def test_a_seed_that_once_found_a_bug_passes_now(seed: Seed, seconds: float) -> 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", [LOCKS, QUEUES, VOLATILE])
+@pytest.mark.parametrize("world", [LOCKS, QUEUES, VOLATILE, CACHES])
 def test_the_same_seed_tells_the_same_story_twice(world: str) -> None:
     first, second = run_seed(Seed(21, world), 4.0), run_seed(Seed(21, world), 4.0)
     assert first.digest == second.digest
@@ -99,7 +120,7 @@ def test_the_same_seed_tells_the_same_story_twice(world: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("world", [LOCKS, QUEUES])
+@pytest.mark.parametrize("world", [LOCKS, QUEUES, CACHES])
 def test_tracing_a_run_does_not_change_it(world: str) -> None:
     quiet = run_seed(Seed(23, world), 4.0)
     loud = run_seed(Seed(23, world), 4.0, keep_trace=True, verbose=True)
@@ -108,7 +129,7 @@ def test_tracing_a_run_does_not_change_it(world: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", ["24", "q24", "v24"])
+@pytest.mark.parametrize("seed", ["24", "q24", "v24", "c24"])
 def test_no_hash_seed_changes_the_story(seed: str) -> None:
     stories = {
         subprocess.run(
@@ -133,7 +154,7 @@ def test_processes_work_on_seeds_side_by_side_and_answer_in_order() -> None:
 
 @pytest.mark.slow
 def test_a_dozen_seeds_of_a_world_see_most_kinds_of_fault() -> None:
-    for world in (LOCKS, QUEUES):
+    for world in (LOCKS, QUEUES, CACHES):
         counts = Coverage()
         for number in range(41, 53):
             counts.merge(run_seed(Seed(number, world), 5.0).coverage)

@@ -5,7 +5,7 @@ import pytest
 from synaxis.simulation.__main__ import main
 from synaxis.simulation.planted_bugs import BUGS, hunt
 from synaxis.simulation.run import run_seed
-from synaxis.simulation.seeds import QUEUES, Seed
+from synaxis.simulation.seeds import CACHES, QUEUES, Seed
 
 QUICK = {
     "vote-not-on-disk": "promise before disk",
@@ -24,6 +24,14 @@ QUICK = {
     "lease-too-short": "no early end of a lease",
     "neighbours-bytes": "Q1",
     "store-not-synced": "durability",
+    "silent-let-go-early": "single writer or many readers",
+    "recovery-waits-for-one": "single writer or many readers",
+    "lines-outlive-the-stream": "single writer or many readers",
+    "clear-not-awaited": "lines are current",
+    "inv-keeps-the-line": "lines are current",
+    "fate-forgotten": "history",
+    "owner-not-asked": "history",
+    "token-checked-once": "history",
     "forgotten-voter-votes": "leader completeness",
     "volatile-vote-not-on-disk": "promise before disk",
     "era-by-one-voice": "what a majority remembers is not lost",
@@ -62,6 +70,7 @@ def test_a_planted_bug_of_queues_breaks_its_invariant(name: str, invariant: str)
 def test_there_are_enough_bugs_and_each_says_what_it_is() -> None:
     assert len(BUGS) >= 50
     assert sum(bug.world == QUEUES for bug in BUGS.values()) >= 25
+    assert sum(bug.world == CACHES for bug in BUGS.values()) >= 15
     assert len({bug.description for bug in BUGS.values()}) == len(BUGS)
 
 
