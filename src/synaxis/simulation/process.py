@@ -162,6 +162,7 @@ class SimulatedNode(ABC):
         self._wal = wal
         log = ObservedRaft(self.id, config.raft, group, self.bootstrap, self.random, now)
         log.monitor, log.node = monitor.of(log.era), self.id
+        log.commit_seen = log.status().commit_index  # its snapshot was committed by others
         machine = self._make_machine()
         ObservedReplica.monitor, ObservedReplica.node = monitor, self.id
         limits = self._replica_config(now)
