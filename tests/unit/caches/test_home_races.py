@@ -358,3 +358,15 @@ def test_records_evicted_for_want_of_room_are_taken_from_their_holders_first() -
         shard.run()
     assert shard.machine.evictions >= 5
     assert ("c/0" in a.lines) == ("c/0" in shard.machine.records.by_key)
+
+
+def test_a_write_whose_predecessor_was_cleared_survives_a_fail_over(shard: CacheShard) -> None:
+    a = shard.agent(1)
+    shard.propose(put(b"old", tags=("red",)))
+    shard.do(a, put(b"new"), back=True)
+    shard.propose(Clear("c", "red"))
+    shard.run()
+    shard.fail_over()
+    shard.attach(a)
+    shard.run()
+    assert stored(shard) == b"new"
