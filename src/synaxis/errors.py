@@ -196,8 +196,10 @@ class AlreadyExists(ClientError):
 
 
 class LeaseLost(ClientError):
-    """What was leased is another's by now: a message that is delivered again, or the right to
-    compute a cached value."""
+    """What was leased is another's by now.
+
+    A message that is delivered again, or the right to compute a cached value.
+    """
 
     code = "lease_lost"
     http_status = 409

@@ -14,14 +14,15 @@ from synaxis.client.portal import Portal
 __all__ = ["BlockingIterator", "Twin", "blocking", "inside", "iterating"]
 
 A = TypeVar("A")
+A_co = TypeVar("A_co", covariant=True)
 R = TypeVar("R")
 P = ParamSpec("P")
 
 
-class Twin(Generic[A]):
+class Twin(Generic[A_co]):
     """An asynchronous original and the loop that runs it."""
 
-    def __init__(self, original: A, portal: Portal) -> None:
+    def __init__(self, original: A_co, portal: Portal) -> None:
         self._original = original
         self._portal = portal
 
