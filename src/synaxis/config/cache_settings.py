@@ -7,6 +7,7 @@ from pydantic_settings import BaseSettings
 from synaxis.caches.agent import AgentConfig
 from synaxis.caches.limits import CacheLimits, HomeLimits
 from synaxis.config.setting import setting
+from synaxis.consensus.raft.config import RaftConfig
 from synaxis.consensus.replica_config import ReplicaConfig
 
 __all__ = ["CacheSettings"]
@@ -17,6 +18,7 @@ STORE_SCHEMES = ("redis://", "rediss://", "unix://")
 _CACHES = CacheLimits()
 _HOME = HomeLimits()
 _AGENT = AgentConfig()
+_RAFT = RaftConfig()
 
 
 class CacheSettings(BaseSettings):
@@ -144,12 +146,12 @@ class CacheSettings(BaseSettings):
         ge=1,
         le=60_000,
     )
-    cache_snapshot_bytes_min: int = setting(
+    cache_log_bytes_max: int = setting(
         "Caches",
-        64 * 1024 * 1024,
-        "Log written by one shard since its last snapshot before the next one. The log is held in "
-        "memory till then.",
-        ge=1_024,
+        _RAFT.volatile_log_bytes_max,
+        "Log of one shard that is kept in memory for nodes that lag; one that lags further is sent "
+        "the whole shard.",
+        ge=65_536,
     )
     cache_store_url: SecretStr = setting(
         "Caches",
@@ -175,12 +177,7 @@ class CacheSettings(BaseSettings):
 
     def cache_replica_config(self, replica: ReplicaConfig, wall_offset_ms: int) -> ReplicaConfig:
         """Return ``replica`` as it is for cache shards, whose log time follows the wall clock."""
-        return msgspec.structs.replace(
-            replica,
-            snapshot_bytes_min=self.cache_snapshot_bytes_min,
-            snapshot_ratio=1.0,
-            wall_offset_ms=wall_offset_ms,
-        )
+        return msgspec.structs.replace(replica, wall_offset_ms=wall_offset_ms)
 
     def cache_limits(self) -> CacheLimits:
         """Return the limits of every cache shard."""

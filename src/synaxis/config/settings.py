@@ -511,6 +511,7 @@ class Settings(QueueSettings, CacheSettings):
             inflight_messages_max=self.inflight_messages_max,
             inflight_bytes_max=self.inflight_bytes_max,
             uncommitted_bytes_max=self.uncommitted_bytes_max,
+            volatile_log_bytes_max=self.cache_log_bytes_max,
         )
 
     def replica_config(self) -> ReplicaConfig:
