@@ -149,6 +149,9 @@ class Line:
             elif action is not Action.WRITE:
                 self._ask(action, out, now)
                 return
+            elif self.dirty is not None and not operation.back:
+                self.flush(out)  # else the older write could reach the home after this one
+                return
             elif not self._write(operation, out, now):
                 return
 
