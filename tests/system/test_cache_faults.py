@@ -100,13 +100,16 @@ async def test_a_majority_that_forgets_serves_nothing_old(cluster: Start) -> Non
     async with synaxis.connect(nodes.urls, timeout=30) as client:
         cache = client.cache("c")
         await cache.set("k", "before")
-        version = (await cache.entry("k")).version
+        before = await cache.entry("k")
         for node in nodes.nodes.values():
             await in_thread(node.kill)
         await in_thread(nodes.start)
         assert await cache.get("k") is None
         await cache.set("k", "after")
-        assert (await cache.entry("k")).version > version
+        after = await cache.entry("k")
+        assert before is not None
+        assert after is not None
+        assert after.version > before.version
 
 
 class TestWithRedis:

@@ -141,8 +141,7 @@ class CacheHome:
             self._hear(holder, said)
         desk.carry_out()
 
-    def _hear(self, holder: Holder, message: AgentMessage) -> None:  # noqa: C901
-        desk = self._desk
+    def _hear(self, holder: Holder, message: AgentMessage) -> None:
         match message:
             case BusRd(request, key, load, back):
                 self._wish(holder, key, Transaction(Kind.READ, holder.id, request, load, back))
@@ -155,9 +154,20 @@ class CacheHome:
             case Flush():
                 self._flushed(holder, message)
             case Renew():
-                if holder.is_prompt(desk.now, desk.limits):
-                    holder.heard = desk.now
-                    self._unconfirmed.append((holder, message))
+                self._renewed(holder, message)
+            case _:
+                self._hear_rest(holder, message)
+
+    def _renewed(self, holder: Holder, message: Renew) -> None:
+        """Prolong the lease of an agent that answers its probes, once this is proven a home."""
+        desk = self._desk
+        if holder.is_prompt(desk.now, desk.limits):
+            holder.heard = desk.now
+            self._unconfirmed.append((holder, message))
+
+    def _hear_rest(self, holder: Holder, message: AgentMessage) -> None:
+        desk = self._desk
+        match message:
             case Reserve(request, key, renew):
                 self._reserve(holder, request, key, renew=renew)
             case Surrender(key, token, request):
@@ -165,8 +175,8 @@ class CacheHome:
             case Detach():
                 desk.commands.append(Retire((holder.id,)))
                 desk.let_go(holder)
-            case Attach():
-                raise AssertionError("attach comes first")
+            case _:
+                raise AssertionError(message)
 
     def _attach(self, message: Attach, handle: object) -> None:
         """Begin a stream: whatever the agent held is dropped, but for what it still has to say."""
