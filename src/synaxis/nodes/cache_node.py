@@ -6,6 +6,7 @@ the line, else when the home has granted it. All agents share one timer.
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import wraps
 from typing import Any, Protocol, TypeVar
@@ -217,10 +218,20 @@ class CacheNode:
         """Nobody listens to ``deliver`` any more; writes that were begun go on."""
         for link in self._links.values():
             for line in list(link.agent.busy.values()):
-                for call in [each for each in _calls(line) if each.handle[0] is deliver]:
-                    link.agent.cancel(line.key, call)
-                    if all(each is not call for each in _calls(line)):
-                        self._forget(call)
+                # All at once: one by one takes the square of the time, and there may be thousands.
+                begun = line.operations[0] if line.writing is not None else None
+                kept = deque(
+                    each
+                    for each in line.operations
+                    if each is begun or each.token.handle[0] is not deliver
+                )
+                if len(kept) == len(line.operations):
+                    continue
+                for each in line.operations:
+                    if each is not begun and each.token.handle[0] is deliver:
+                        self._forget(each.token)
+                line.operations = kept
+                link.agent.cancel(line.key, None)  # the line may be idle by now
 
     def _forget(self, call: _Call) -> None:
         self._waiting -= 1

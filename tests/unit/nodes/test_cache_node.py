@@ -254,8 +254,8 @@ async def test_it_does_not_wait_for_ever_and_refuses_who_waits() -> None:
     await host.answered(1)
     host.silent = (Flush, BusRd)
     host.call(Lookup(("c/other",)), "reader")
-    host.call(Put((Item("c/k", b"through"),)), "writer")
-    await asyncio.sleep(0.01)
+    host.call(Put((Item("c/through", b""),)), "writer")
+    await host.until(lambda: isinstance(host.heard[-1], Flush))
     begun = asyncio.get_running_loop().time()
     await host.node.leave(0.05)
     assert asyncio.get_running_loop().time() - begun < 1
