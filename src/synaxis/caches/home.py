@@ -9,6 +9,7 @@ a lease does need it (rule 8).
 """
 
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 
 import msgspec
@@ -45,7 +46,7 @@ from synaxis.caches.commands import (
 )
 from synaxis.caches.describing import described
 from synaxis.caches.desk import Desk
-from synaxis.caches.directory import Directory, Kind, Transaction
+from synaxis.caches.directory import Directory, Kind, Ticket, Transaction
 from synaxis.caches.gate import CacheGate
 from synaxis.caches.holders import Holder
 from synaxis.caches.limits import HomeLimits
@@ -256,13 +257,21 @@ class CacheHome:
         own = desk.machine.agents[holder.id].answers.values()
         return record is not None and (record.version == dirty.base or record.version in own)
 
+    def _try(self, holder: Holder, what: Callable[[], None]) -> None:
+        """Do what was put off; who cannot be served now has to come again."""
+        try:
+            what()
+        except Overloaded as error:
+            self._desk.tell(holder, Detached(error.message))
+
     def _wish(self, holder: Holder, key: str, transaction: Transaction) -> None:
         desk = self._desk
         if not holder.attached:
             return
         owns = transaction.kind is Kind.OWN
         if desk.recovery.owners or (owns and desk.recovery.is_under_way):
-            desk.recovery.later(partial(self._wish, holder, key, transaction))
+            again = partial(self._wish, holder, key, transaction)
+            desk.recovery.later(partial(self._try, holder, again))
             return
         line = desk.directory.lines.get(key)
         if line is not None and len(line.queue) >= desk.limits.waiting_per_key_max:
@@ -293,13 +302,18 @@ class CacheHome:
             desk.directory.acknowledged(holder.id, ack)
 
     def _reserve(self, holder: Holder, request: int, key: str, *, renew: bool) -> None:
+        """Let an agent compute a value, unless there is one; an owner may know of one alone."""
         desk = self._desk
-        if not holder.attached:
+        if not holder.attached or desk.holders.by_id.get(holder.id) is not holder:
             return
         line = desk.directory.lines.get(key)
-        settled = line is None or (line.owner is None and not line.writing)
-        if not renew and (not settled or desk.read(key) is not None):
-            reading = desk.read(key) if settled else None
+        if not renew and line is not None and (line.owner is not None or line.writing):
+            again = partial(self._reserve, holder, request, key, renew=False)
+            ticket = Ticket(partial(self._try, holder, again), (key,), 1)
+            desk.directory.begin_all(Kind.LOOK, ticket)
+            return
+        reading = None if renew else desk.read(key)
+        if reading is not None:
             desk.tell(holder, Reserved(request, key, 0, 0, reading))
             return
         desk.reservations.ask(holder.id, request, key, desk.now, renew=renew)

@@ -3,7 +3,7 @@
 import pytest
 
 from support.cache_shard import CacheShard
-from synaxis.caches.bus import LineState
+from synaxis.caches.bus import BusRdX, LineState
 from synaxis.caches.commands import (
     Add,
     AgentKind,
@@ -17,8 +17,9 @@ from synaxis.caches.commands import (
     Removed,
     Stored,
 )
+from synaxis.caches.limits import HomeLimits
 from synaxis.errors import LeaseLost
-from synaxis.ids import Instant, LogTime
+from synaxis.ids import Instant, LogTime, SessionId
 
 KEY = "c/k"
 
@@ -206,6 +207,43 @@ def test_one_agent_computes_a_missing_value(shard: CacheShard) -> None:
     assert shard.answers["b"].token == 0  # type: ignore[union-attr]
     with pytest.raises(LeaseLost):
         shard.propose(Put((Item(KEY, b"2"),), fill=token))
+
+
+def test_an_owner_of_nothing_does_not_keep_others_from_computing_the_value(
+    shard: CacheShard,
+) -> None:
+    """It was told "read again" for ever: the owner of the absent key was never asked."""
+    owner, a = shard.agent(1), shard.agent(2, AgentKind.SHARER)
+    assert shard.read(owner, KEY) is None
+    assert owner.lines[KEY].state is LineState.E
+    a.reserve(KEY, "a", renew=False)
+    shard.send(a)
+    shard.run()
+    assert shard.answers["a"].token > 0  # type: ignore[union-attr]
+
+
+def test_what_only_its_owner_knows_need_not_be_computed(shard: CacheShard) -> None:
+    owner, a = shard.agent(1), shard.agent(2, AgentKind.SHARER)
+    shard.do(owner, put(b"1"), back=True)
+    a.reserve(KEY, "a", renew=False)
+    shard.send(a)
+    shard.run()
+    assert shard.answers["a"].reading.value == b"1"  # type: ignore[union-attr]
+
+
+def test_wishes_put_off_beyond_the_limit_do_not_stop_the_home() -> None:
+    """The error came out of the end of the recovery, where nobody could be told."""
+    shard = CacheShard(home_limits=HomeLimits(waiting_per_key_max=1))
+    a, b = shard.agent(1), shard.agent(2)
+    shard.do(a, put(b"1"))
+    shard.fail_over()
+    shard.attach(b)
+    shard.run()
+    for number in range(4):
+        shard.home.demand(SessionId(0), BusRdX(100 + number, KEY), (b.id, b.stream))
+    shard.pass_time(shard.limits.patience_ms + 10)
+    shard.attach(b)
+    assert shard.read(b, KEY) == b"1"
 
 
 def test_a_reservation_is_void_once_somebody_writes(shard: CacheShard) -> None:
