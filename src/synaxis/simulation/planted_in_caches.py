@@ -90,7 +90,13 @@ def _lease_from_arrival() -> Patches:
     return [(Agent, "_renewed", later)]
 
 
-@in_caches("grant-without-lease", "a grant counts though the lease is over", "partition", "pause")
+@in_caches(
+    "grant-without-lease",
+    "a grant counts though the lease is over",
+    "client_pause",
+    "pause",
+    LOSS,
+)
 def _grant_without_lease() -> Patches:
     def trusting(self: Agent, grant: Grant, now: Instant) -> None:
         line = self.busy.get(grant.key)
@@ -196,7 +202,10 @@ def _probe_overtakes_grant() -> Patches:
 
 
 @in_caches(
-    "former-owner-writes", "a home takes the write of who owned the line before", "partition"
+    "former-owner-writes",
+    "a home takes the write of who owned the line before",
+    "transfer",
+    "partition",
 )
 def _former_owner_writes() -> Patches:
     def anybody(self: Directory, agent: AgentId, flush: Flush) -> bool:

@@ -46,6 +46,7 @@ ACTIONS: tuple[tuple[str, int], ...] = (
     ("read_stale", 2),
 )
 PATIENCE_US = 3_000_000
+POLL_US = 50_000
 NEAR_CHANCE = 0.7
 TAG_CHANCE = 0.4
 
@@ -73,7 +74,9 @@ class CacheWorkload:
         client = CacheClient(name, site, config, self.setup, self._ledger)
         if client.random.random() < NEAR_CHANCE:
             client.keep_near(self._watch)
-        client.run(self.script)
+            client.run(self.script, self.near_script)
+        else:
+            client.run(self.script)
         return client
 
     def script(self, task: Task) -> Script:
@@ -87,7 +90,17 @@ class CacheWorkload:
             if task.has_session():
                 (name,) = task.random.choices(self._names, self._weights)
                 yield from getattr(self, f"_{name}")(client)
+        while not client.others_finished(task):
+            yield POLL_US
         yield from client.leave()
+
+    def near_script(self, task: Task) -> Script:
+        """Return what else a client with a near cache does: it reads, while others wait for it."""
+        client = task.client
+        assert isinstance(client, CacheClient)
+        while not self.stopping:
+            yield 1 + int(task.random.random() * task.config.think_max)
+            yield from self._read_near(client)
 
     # --- pieces -----------------------------------------------------------------------------
 
