@@ -123,7 +123,7 @@ class TestWithRedis:
         redis = RedisServer(tmp_path)
         redis.start()
         try:
-            nodes = cluster(3, settings={"SYNAXIS_CACHE_STORE_URL": redis.url})
+            nodes = cluster(3, cache_store_url=redis.url)
             async with synaxis.connect(nodes.urls, timeout=10) as client:
                 through = client.cache("users", store=True)
                 behind = client.cache("events", store=True, write="behind")
