@@ -21,7 +21,10 @@ ATTACH_MS = 3_000
 FLUSH_BYTES = 4 * 1024 * 1024
 """Bytes of writes with policy back that are sent home before their time ..."""
 BACK_BYTES_MAX = 8 * 1024 * 1024
-"""... and beyond which no more are answered before the home has them."""
+"""... and beyond which no more are answered before the home has them. All of them must fit the
+message with which the agent attaches anew."""
+BACK_LINES_MAX = 5_000
+"""The same as a number of lines that something is under way for."""
 
 Send = Callable[[NodeId, GroupId, int, AgentMessage], bool]
 """Says something to a home, in order; False: it cannot be said."""
@@ -55,6 +58,7 @@ class AgentLink:
         self._attach_until: Instant | None = None
         """When to give up waiting for Attached."""
         self._back_bytes = 0
+        """Of writes with policy back; too many until they are measured."""
 
     # --- the stream -------------------------------------------------------------------------
 
@@ -112,8 +116,8 @@ class AgentLink:
     def pump(self, now: Instant) -> None:
         """Attach if that is due, and send what the agent has to say."""
         agent = self.agent
-        if self._back_bytes > FLUSH_BYTES and not agent.unflushed:
-            self._back_bytes = 0
+        if self._back_bytes > FLUSH_BYTES:
+            self._measure_back()
         agent.tick(now)
         if self.home is not None and agent.stream is None:
             self._lost(now)  # its lease ran out
@@ -140,12 +144,19 @@ class AgentLink:
 
     def may_hold_back(self, size: int) -> bool:
         """Whether a write of ``size`` bytes may be answered before the home has it."""
-        before, after = self._back_bytes, self._back_bytes + size
-        if before <= FLUSH_BYTES < after or before <= BACK_BYTES_MAX < after:
+        self._back_bytes += size
+        return self._back_bytes <= BACK_BYTES_MAX and len(self.agent.busy) < BACK_LINES_MAX
+
+    def _measure_back(self) -> None:
+        """Find out what really is unconfirmed: of a line that is written often, the last counts."""
+        self._back_bytes = 0
+        for line in self.agent.busy.values():
+            if line.dirty is not None:
+                self._back_bytes += len(line.dirty.item.value)
+            for _, dirty in line.held.values():
+                self._back_bytes += len(dirty.item.value)
+        if self._back_bytes > FLUSH_BYTES:
             self.agent.flush_all()
-        if before <= BACK_BYTES_MAX:
-            self._back_bytes = after
-        return after <= BACK_BYTES_MAX
 
     def leave(self) -> None:
         """Say good-bye to the home, if there is one."""

@@ -15,13 +15,15 @@ from synaxis.caches.bus import (
     Detach,
     Detached,
     Flush,
+    Flushed,
     Grant,
     HomeMessage,
     LineState,
     Renew,
 )
-from synaxis.caches.commands import AgentId, AgentKind, Item, Lookup, Put
+from synaxis.caches.commands import AgentId, AgentKind, Item, Lookup, Put, Version
 from synaxis.ids import GroupId, Instant, NodeId
+from synaxis.nodes import agent_link
 from synaxis.nodes.agent_link import (
     ATTACH_MS,
     BACK_BYTES_MAX,
@@ -220,35 +222,62 @@ def test_a_lease_is_renewed_and_when_it_ends_so_does_the_stream(node: Node) -> N
     assert type(attach) is Attach
 
 
-def hold_back(node: Node, size: int) -> bool:
+def hold_back(node: Node, size: int, key: str = "c/k") -> bool:
     """Write with policy back, if that is allowed."""
     allowed = node.link.may_hold_back(size)
-    put = Put((Item("c/k", b"x" * size),))
-    node.agent.call(put, "token", node.now, back=allowed)
-    node.agent.take_answers()
+    if allowed:
+        node.agent.call(Put((Item(key, b"x" * size),)), "token", node.now, back=True)
     return allowed
+
+
+def own(node: Node, *keys: str) -> None:
+    """Let the home grant lines to write."""
+    for seq, key in enumerate(keys, 1):
+        node.agent.call(Put((Item(key, b""),)), "token", node.now, back=True)
+        ((_, wish),) = node.pump()
+        assert isinstance(wish, BusRdX)
+        node.hear(Grant(wish.request, key, seq, LineState.E, None))
 
 
 def test_writes_of_policy_back_go_home_early_when_they_are_many(node: Node) -> None:
     node.attach()
-    node.agent.call(Put((Item("c/k", b""),)), "token", node.now, back=True)
-    ((_, wish),) = node.pump()
-    assert wish == BusRdX(1, "c/k", True)
-    node.hear(Grant(1, "c/k", 1, LineState.E, None))
-    assert hold_back(node, FLUSH_BYTES)
+    own(node, "c/1", "c/2", "c/3")
+    assert hold_back(node, FLUSH_BYTES - 10, "c/1")
     assert node.pump() == []
-    assert hold_back(node, FLUSH_BYTES - 10)
-    assert [type(message) for _, message in node.pump()] == [Flush]
-    assert not node.link.may_hold_back(11)
-    assert not node.link.may_hold_back(BACK_BYTES_MAX)
+    assert hold_back(node, FLUSH_BYTES - 10, "c/2")
+    assert [type(message) for _, message in node.pump()] == [Flush, Flush, Flush]
+    assert not node.link.may_hold_back(30)
 
 
 def test_they_are_allowed_again_when_the_home_has_them(node: Node) -> None:
     node.attach()
-    assert node.link.may_hold_back(BACK_BYTES_MAX)
-    assert not node.link.may_hold_back(1)
-    node.pump()  # nothing is unflushed: none was made
-    assert node.link.may_hold_back(1)
+    own(node, "c/k")
+    assert hold_back(node, BACK_BYTES_MAX)
+    assert not hold_back(node, 1)
+    ((_, flush),) = node.pump()
+    assert isinstance(flush, Flush)
+    assert not hold_back(node, 1)
+    node.hear(Flushed("c/k", flush.dirty.write_id, Version(9)))
+    node.pump()
+    assert hold_back(node, 1)
+
+
+def test_a_line_that_is_written_often_counts_once(node: Node) -> None:
+    node.attach()
+    own(node, "c/k")
+    for _ in range(100):
+        assert hold_back(node, FLUSH_BYTES // 2)
+        node.pump()
+    assert node.agent.unflushed == 1
+
+
+def test_a_great_number_of_lines_is_not_held_back_either(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(agent_link, "BACK_LINES_MAX", 3)
+    node.attach()
+    own(node, "c/1", "c/2", "c/3")
+    assert not hold_back(node, 1)
 
 
 def test_good_bye_is_said_to_the_home(node: Node) -> None:
