@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+import urllib.request
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import synaxis
 from support.cache_load import CacheLoad
 from support.cluster_process import ClusterProcesses
 from support.redis_server import NEEDS_REDIS, RedisServer
+from support.tcp_proxy import TcpProxy
 
 Start = Callable[..., ClusterProcesses]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
@@ -110,6 +112,41 @@ async def test_a_majority_that_forgets_serves_nothing_old(cluster: Start) -> Non
         assert before is not None
         assert after is not None
         assert after.version > before.version
+
+
+async def test_a_client_that_is_cut_off_serves_nothing_after_its_lease(cluster: Start) -> None:
+    async with TcpProxy() as proxy:
+        nodes = cluster(1, advertise=f"http://127.0.0.1:{proxy.port}")
+        node = nodes["n1"]
+        proxy.target = int(node.url.rpartition(":")[2])
+        async with synaxis.connect(f"http://127.0.0.1:{proxy.port}", timeout=1) as far:
+            near = far.cache("c", near=True)
+            await near.set("k", "old")
+            assert await near.get("k") == "old"
+            assert near.peek("k") == "old"
+            proxy.cut()
+            cut_at = time.monotonic()
+            assert near.peek("k") == "old", "nobody can have written it yet"
+            status, _ = await asyncio.to_thread(write_over_http, node.url, "c", "k", b"new")
+            written_at = time.monotonic()
+            assert status in (200, 201, 204)
+            assert near.peek("k") is synaxis.MISS
+            assert LEASE_S / 3 < written_at - cut_at < PATIENCE_S + 2
+            with pytest.raises(synaxis.ClusterError):
+                await near.get("k")
+            assert await near.get("k", consistency="stale_ok") == "old", "as was asked for"
+            proxy.mend()
+            async with asyncio.timeout(20):
+                while await near.get("k", consistency="stale_ok") == "old":  # noqa: ASYNC110
+                    await asyncio.sleep(0.1)
+
+
+def write_over_http(url: str, cache: str, key: str, value: bytes) -> tuple[int, bytes]:
+    """Write at the node itself, past the proxy."""
+    address = f"{url}/v1/caches/{cache}/{key}"
+    request = urllib.request.Request(address, value, method="PUT")  # noqa: S310
+    with urllib.request.urlopen(request, timeout=15) as answer:  # noqa: S310
+        return answer.status, answer.read()
 
 
 class TestWithRedis:
