@@ -15,6 +15,10 @@ BOUNDS = {
     "2 agents x 2 operations, any order": Bounds(operations=2, overtakes=ANY_ORDER, requests=3),
     "2 agents x 3 operations": Bounds(operations=3),
     "3 agents x 1 operation": Bounds(kinds=(O, O, O), overtakes=1, requests=2),
+    "2 operations at once": Bounds(operations=2, at_once=2, overtakes=1, requests=4),
+    "a sharer that reads twice at once": Bounds(
+        kinds=(O, S), reads=2, at_once=2, client_writes=1, overtakes=2, requests=4
+    ),
     "additions": Bounds(operations=2, adds=True, overtakes=1, requests=4),
     "evictions": Bounds(evictions=2, overtakes=2, requests=4),
     "a sharer, clients without an agent": Bounds(

@@ -147,7 +147,7 @@ def nothing(patch: Patch) -> None:
 
 
 def no_recovery(patch: Patch) -> None:
-    patch.setattr(Recovery, "begin", lambda *_: None)
+    patch.setattr(Recovery, "begin", lambda *_, **__: None)
 
 
 def old_streams_believed(patch: Patch) -> None:
@@ -251,6 +251,15 @@ def writes_on_their_way_unseen(patch: Patch) -> None:
         return line is not None and line.owner is not None
 
     patch.setattr(CacheGate, "_must_ask", must_ask)
+
+
+def late_reads_served(patch: Patch) -> None:
+    def serve_once(original: Any, line: Line, *arguments: Any) -> None:
+        for operation in line.operations:
+            operation.asked = True
+        original(line, *arguments)
+
+    around(patch, Line, "_serve_once", serve_once)
 
 
 Mutation = tuple[Callable[[Patch], None], Bounds, str]
@@ -372,6 +381,11 @@ MUTATIONS: dict[str, Mutation] = {
         old_probes_obeyed,
         Bounds(operations=1, back=True, duplicates=1, overtakes=1),
         "stuck",
+    ),
+    "a grant for once serves who came later": (
+        late_reads_served,
+        Bounds(kinds=(O, S), reads=2, at_once=2, client_writes=1, overtakes=2),
+        "older than what it could know",
     ),
     "a refused write is sent as it was": (
         flush_done_again,

@@ -34,6 +34,8 @@ class Bounds:
     kinds: tuple[AgentKind, ...] = (O, O)
     operations: int = 1
     """Of each agent that may own; each may be a read or a write."""
+    at_once: int = 1
+    """Of each agent, and of the clients together."""
     reads: int = 1
     """Of each agent that only shares."""
     client_writes: int = 0
@@ -254,7 +256,8 @@ class Search:
 
     def _calls(self, state: State) -> Iterator[tuple[str, State]]:
         for who, (some, reads) in enumerate(state.left[:-1]):
-            if who - 1 in state.dead or any(token[0] == who for token, _ in state.open):
+            busy = sum(token[0] == who for token, _ in state.open)
+            if who - 1 in state.dead or busy >= self.bounds.at_once:
                 continue
             if some:
                 value = (
