@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from synaxis.caches.barrier import Barriers
 from synaxis.caches.bus import Dirty, Down, Grant, HomeMessage, Inv, Reserved
-from synaxis.caches.commands import ABSENT, AgentId, Evict, Reading, Version
+from synaxis.caches.commands import ABSENT, AgentId, Evict, Reading, Version, WriteBack
 from synaxis.caches.directory import Directory, HomeLine, Kind, Ticket
 from synaxis.caches.eviction import Evictor
 from synaxis.caches.flights import Flights
@@ -118,9 +118,13 @@ class Desk:
         cache = cache_of(key)
         if self.barriers.has_answered(holder.id, cache):
             # Its owner will not drop it for this Clear: so the Clear comes first.
-            self.barriers.wait(cache, partial(self.commands.append, command))
+            self.barriers.wait(cache, partial(self._log_write, command))
         else:
-            self.commands.append(command)
+            self._log_write(command)
+
+    def _log_write(self, command: WriteBack) -> None:
+        self.flights.sent(command)
+        self.commands.append(command)
 
     def let_go(self, holder: Holder, *, dropped: bool = False) -> None:
         """The agent holds nothing any more: it ``dropped`` all, or its lease is over."""

@@ -7,6 +7,7 @@ import msgspec
 from synaxis.caches.bus import Dirty, Flushed
 from synaxis.caches.commands import AgentId, Backing, Version, WriteBack
 from synaxis.caches.machine import CacheMachine
+from synaxis.caches.placement import cache_of
 
 __all__ = ["Flights"]
 
@@ -22,6 +23,8 @@ class Flight(msgspec.Struct):
     write_id: int
     through: bool
     """The owner is answered when the backing store has it too."""
+    sent: bool = False
+    """It is on its way into the log, before whatever comes now."""
 
 
 class Flights:
@@ -38,6 +41,17 @@ class Flights:
         through = dirty.backing is Backing.THROUGH
         self._under_way[agent, dirty.write_id] = Flight(agent, key, dirty.write_id, through)
         return WriteBack(agent, dirty.write_id, floor, dirty.item, dirty.removed, dirty.backing)
+
+    def sent(self, command: WriteBack) -> None:
+        """The command goes into the log now."""
+        flight = self._under_way.get((command.agent, command.write_id))
+        if flight is not None:
+            flight.sent = True
+
+    def keys_sent(self, cache: str) -> tuple[str, ...]:
+        """Return the keys of a cache with writes in the log that are not applied."""
+        sent = (each.key for each in self._under_way.values() if each.sent)
+        return tuple(dict.fromkeys(key for key in sent if cache_of(key) == cache))
 
     def is_under_way(self, agent: AgentId, write_id: int) -> bool:
         """Whether the owner will be told by itself."""

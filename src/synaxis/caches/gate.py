@@ -109,8 +109,15 @@ class CacheGate:
         except SynaxisError as error:
             self._held.refuse(token, error)
             self._settle(origin)
+            return
+        release = partial(self._held.release, token)
+        keys = self._desk.flights.keys_sent(command.cache) if isinstance(command, Clear) else ()
+        if keys:
+            # Writes that their owners gave away before they dropped their lines: they come first,
+            # and what the home wants itself is behind what it releases in a batch of the log.
+            self._desk.directory.begin_all(Kind.LOOK, Ticket(release, keys, len(keys)))
         else:
-            self._held.release(token)
+            release()
 
     def _begin_clear(self, origin: Origin, command: Clear, release: partial[None]) -> None:
         """Have every agent drop what carries the tag; until it is applied nobody keeps more."""

@@ -83,6 +83,22 @@ def test_a_value_that_was_begun_before_a_clear_is_not_stored_after_it(shard: Cac
         shard.propose(put(b"computed from what was", fill=token))
 
 
+def test_a_clear_comes_behind_the_writes_that_owners_gave_away_before_it(
+    shard: CacheShard,
+) -> None:
+    a = shard.agent(1)
+    assert shard.read(a, KEY) is None
+    shard.propose(Clear("c"))
+    shard.call(a, put(b"1"), "written")
+    shard.step(a, home=False)  # it is to drop its lines, and says so behind its write
+    for stream, message in shard.to_home[a.id]:  # both arrive within one turn
+        shard.home.demand(SessionId(0), message, (a.id, stream))
+    shard.to_home[a.id].clear()
+    shard.run()
+    assert isinstance(shard.answers["written"], Stored)
+    assert shard.read(a, KEY) is None
+
+
 def test_a_new_home_evicts_nothing_that_agents_of_the_old_one_may_read() -> None:
     shard = CacheShard(CacheLimits(records_max=2))
     agent = shard.agent(1, AgentKind.SHARER)
