@@ -48,6 +48,25 @@ BOUNDS = {
     "back, duplicate": Bounds(back=True, overtakes=2, duplicates=1, requests=4),
     "back, evictions": Bounds(back=True, overtakes=1, evictions=2, requests=4),
     "back, additions": Bounds(operations=2, back=True, adds=True, requests=4),
+    "back and through": Bounds(
+        operations=2, back=True, mixed=True, at_once=2, overtakes=1, requests=3
+    ),
+    "back and through, evictions, clients": Bounds(
+        kinds=(O,), operations=2, back=True, mixed=True, at_once=2, client_writes=1, evictions=1
+    ),
+    "back and through, fail-over": Bounds(
+        kinds=(O,),
+        operations=2,
+        back=True,
+        mixed=True,
+        at_once=2,
+        client_writes=1,
+        client_reads=1,
+        fail_overs=1,
+        slow_log=True,
+        prompt=True,
+        requests=5,
+    ),
     "back, clients": Bounds(back=True, client_reads=1, client_writes=1, slow_log=True, requests=3),
     "back, fail-over": Bounds(back=True, fail_overs=1, slow_log=True, prompt=True, requests=4),
     "back, broken streams": Bounds(back=True, lapses=1, slow_log=True, prompt=True, requests=4),

@@ -43,6 +43,8 @@ class Bounds:
     adds: bool = False
     """Writes are additions of different powers of two, so that a lost one shows."""
     back: bool = False
+    mixed: bool = False
+    """With ``back``: the last write of each agent is of policy through."""
     evictions: int = 0
     crashes: int = 0
     lapses: int = 0
@@ -282,7 +284,9 @@ class Search:
         command = Add(KEY, int(value)) if self.bounds.adds else Put((Item(KEY, value),))
         if who == CLIENT:
             return self._home(state, ("put", command, token))
-        return self._agent(state, who - 1, ("call", command, token, self.bounds.back))
+        through = self.bounds.mixed and value.endswith(b".1")
+        back = self.bounds.back and not through
+        return self._agent(state, who - 1, ("call", command, token, back))
 
     def _get(self, state: State, who: int, token: Any) -> State:
         if who == CLIENT:
