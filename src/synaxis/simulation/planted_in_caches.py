@@ -5,7 +5,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from heapq import heappop
 
 import msgspec
 
@@ -21,7 +20,6 @@ from synaxis.caches.home import CacheHome
 from synaxis.caches.limits import HomeLimits
 from synaxis.caches.line import Line, Outbox
 from synaxis.caches.mesi import Event
-from synaxis.caches.records import Records
 from synaxis.caches.recovery import Recovery
 from synaxis.caches.reservations import Reservations
 from synaxis.ids import Instant, LogTime
@@ -54,11 +52,17 @@ def _no_margin() -> Patches:
 
 @in_caches("new-home-does-not-wait", "a new home serves at once", "transfer", "crash")
 def _new_home_does_not_wait() -> Patches:
+    begin = Recovery.begin
+
     def nobody(
-        self: Recovery, agents: Iterable[tuple[AgentId, AgentKind]], ends_at: LogTime
+        self: Recovery,
+        agents: Iterable[tuple[AgentId, AgentKind]],
+        ends_at: LogTime,
+        *,
+        strangers: bool = False,
     ) -> None:
-        del agents
-        self._agents, self._ends_at = {}, ends_at
+        del agents, strangers
+        begin(self, (), ends_at)
 
     return [(Recovery, "begin", nobody)]
 
@@ -252,7 +256,7 @@ def _late_read_served_old() -> Patches:
     return [(Line, "_serve_once", generous)]
 
 
-# --- reservations and room ------------------------------------------------------------------
+# --- reservations ----------------------------------------------------------------------------
 
 
 @in_caches("token-survives-write", "who computes a value may store it over a newer one")
@@ -270,31 +274,3 @@ def _token_checked_once() -> Patches:
         self._held.release(token)
 
     return [(CacheGate, "_release", unchecked)]
-
-
-@in_caches("evicts-while-recovering", "a new home evicts what others may read", "transfer", "crash")
-def _evicts_while_recovering() -> Patches:
-    make_room = Desk.make_room
-
-    def eager(self: Desk) -> None:
-        recovery, self.recovery = self.recovery, Recovery()
-        try:
-            make_room(self)
-        finally:
-            self.recovery = recovery
-
-    return [(Desk, "make_room", eager)]
-
-
-@in_caches(
-    "ends-by-any-bucket", "a record ends when an earlier one would have", "snapshot", "crash"
-)
-def _ends_by_any_bucket() -> Patches:
-    def any_bucket(self: Records, now: LogTime) -> None:
-        while self._ends and (self._ends[0] + 1) * 1_000 <= now:
-            for key in self._buckets.pop(heappop(self._ends)):
-                record = self.by_key.get(key)
-                if record is not None and 0 < record.expires_at <= now:
-                    self.remove(key)
-
-    return [(Records, "expire", any_bucket)]

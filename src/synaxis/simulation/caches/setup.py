@@ -42,7 +42,7 @@ def draw_setup(random: Random, drift_max: float) -> CacheSetup:
     # The slowest clock of an agent against the fastest one of a home.
     needed = int(100 * ((1 + drift_max) / (1 - drift_max) - 1)) + 1
     home = HomeLimits(
-        lease_ms=random.choice((400, 1_000, 2_500)),
+        lease_ms=random.choice((150, 400, 1_000, 2_500)),
         margin_percent=needed + MARGIN_SPARE_PERCENT,
         margin_ms_min=random.choice((1, 10, 250)),
         sharers_per_key_max=random.choice((1, 2, 64, 64)),

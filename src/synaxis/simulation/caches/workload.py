@@ -177,13 +177,15 @@ class CacheWorkload:
         yield from self._at_node(client, put, back=False)
 
     def _put_aged(self, client: CacheClient) -> Script:
+        """Store what ends by itself, and perhaps again before it has ended."""
         random, key = client.random, client.random.choice(self.setup.aged)
-        ttl_ms, idle_ms = random.choice(((300, 0), (1_500, 0), (0, 1_000), (5_000, 0)))
-        item = Item(key, self._value(), ttl_ms=ttl_ms, soft_ms=ttl_ms // 2, idle_ms=idle_ms)
-        if random.random() < 0.5:
-            yield client.submit(Put((item,)))
-        else:
-            yield from self._at_node(client, Put((item,)), back=False)
+        for _ in range(random.randrange(1, 4)):
+            ttl_ms, idle_ms = random.choice(((300, 0), (1_500, 0), (0, 1_000), (5_000, 0)))
+            item = Item(key, self._value(), ttl_ms=ttl_ms, soft_ms=ttl_ms // 2, idle_ms=idle_ms)
+            if random.random() < 0.5:
+                yield from self._at_node(client, Put((item,)), back=False)
+            elif client.has_session():
+                yield client.submit(Put((item,)))
 
     def _remove(self, client: CacheClient) -> Script:
         setup = self.setup
