@@ -286,14 +286,23 @@ class CacheHome:
         desk, dirty = self._desk, flush.dirty
         is_new = not desk.flights.is_under_way(holder.id, dirty.write_id)
         version = desk.version_of(holder.id, dirty.write_id)
-        refused = is_new and version == ABSENT and dirty.backing is Backing.THROUGH
         if not desk.directory.accepts(holder.id, flush):
             if is_new:
                 desk.tell(holder, Flushed(flush.key, dirty.write_id, version))
-        elif refused and not desk.store_answers:
+        elif is_new and version == ABSENT and self._lacks_store(flush.key, dirty):
             desk.tell(holder, Flushed(flush.key, dirty.write_id, NO_STORE))
         else:
             desk.write(holder, flush.key, dirty, flush.floor)
+
+    def _lacks_store(self, key: str, dirty: Dirty) -> bool:
+        """Whether a write has to be refused, because the store behind the cache does not answer.
+
+        One of policy back was answered before: it can only be taken, and waits for the store.
+        """
+        if dirty.backing is not Backing.THROUGH or self._desk.store_answers:
+            return False
+        line = self._desk.directory.lines.get(key)
+        return line is not None and not line.owner_back
 
     def _acknowledged(self, holder: Holder, ack: ProbeAck) -> None:
         desk = self._desk

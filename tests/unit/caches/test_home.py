@@ -187,6 +187,15 @@ def test_an_owner_cannot_write_through_while_the_store_is_away(shard: CacheShard
     assert shard.answers[token] == Stored((version,))
 
 
+def test_what_was_answered_before_is_taken_though_the_store_is_away(shard: CacheShard) -> None:
+    """Policy back: the flush was refused, and sent again, for ever, and nobody got the key."""
+    a, b = shard.agent(1), shard.agent(2)
+    shard.home.backing_available(False)
+    shard.do(a, Put((Item(KEY, b"1"),), Backing.THROUGH), back=True)
+    assert isinstance(shard.do(b, put(b"2")), Stored)
+    assert shard.read(a, KEY) == b"2"
+
+
 @pytest.mark.parametrize("kind", list(AgentKind))
 def test_that_there_is_nothing_is_asked_again_for_who_wants_the_store_asked(
     shard: CacheShard, kind: AgentKind
