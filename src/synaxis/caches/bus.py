@@ -17,8 +17,6 @@ import msgspec
 from synaxis.caches.commands import AgentId, AgentKind, Backing, Item, Reading, Version
 
 __all__ = [
-    "NO_ROOM",
-    "NO_STORE",
     "AgentMessage",
     "Attach",
     "Attached",
@@ -43,10 +41,6 @@ __all__ = [
     "Reserved",
     "Surrender",
 ]
-
-
-NO_ROOM = Version(-1)
-NO_STORE = Version(-2)
 
 
 class LineState(IntEnum):
@@ -222,8 +216,7 @@ class InvTag(msgspec.Struct, frozen=True, array_like=True, tag=195, gc=False):
 class Flushed(msgspec.Struct, frozen=True, array_like=True, tag=196, gc=False):
     """What became of a write: its version, or why there is none.
 
-    0: others wrote, or may write, meanwhile; it will never be done. ``NO_ROOM``: the shard is full.
-    ``NO_STORE``: it is to be written through, and the store behind the cache does not answer.
+    0: others wrote, or may write, meanwhile; it will never be done. Less: there is no room.
     """
 
     key: str

@@ -4,12 +4,15 @@ from collections.abc import Callable
 
 import msgspec
 
-from synaxis.caches.bus import NO_ROOM, Dirty, Flushed
+from synaxis.caches.bus import Dirty, Flushed
 from synaxis.caches.commands import AgentId, Backing, Version, WriteBack
 from synaxis.caches.machine import CacheMachine
 from synaxis.caches.placement import cache_of
 
 __all__ = ["Flights"]
+
+
+NO_ROOM = Version(-1)
 
 
 class Flight(msgspec.Struct):

@@ -192,10 +192,7 @@ class CacheGate:
         if not isinstance(query, Lookup):
             return False
         desk = self._desk
-        if not (desk.directory.owned or desk.directory.writes or query.load):
-            keys: tuple[str, ...] = ()
-        else:
-            keys = tuple(key for key in dict.fromkeys(query.keys) if self._must_ask(key, query))
+        keys = tuple(key for key in dict.fromkeys(query.keys) if self._must_ask(key, query))
         if not keys and not desk.recovery.owners:
             return False
         self._held.take_in(token)

@@ -15,7 +15,6 @@ from functools import partial
 import msgspec
 
 from synaxis.caches.bus import (
-    NO_STORE,
     AgentMessage,
     Attach,
     Attached,
@@ -38,7 +37,6 @@ from synaxis.caches.commands import (
     ABSENT,
     AgentId,
     AgentKind,
-    Backing,
     DescribeKey,
     Enlist,
     Fill,
@@ -284,25 +282,11 @@ class CacheHome:
     def _flushed(self, holder: Holder, flush: Flush) -> None:
         """Take a write of an owner; of what comes under an old grant tell the fate (rule 4)."""
         desk, dirty = self._desk, flush.dirty
-        is_new = not desk.flights.is_under_way(holder.id, dirty.write_id)
-        version = desk.version_of(holder.id, dirty.write_id)
-        if not desk.directory.accepts(holder.id, flush):
-            if is_new:
-                desk.tell(holder, Flushed(flush.key, dirty.write_id, version))
-        elif is_new and version == ABSENT and self._lacks_store(flush.key, dirty):
-            desk.tell(holder, Flushed(flush.key, dirty.write_id, NO_STORE))
-        else:
+        if desk.directory.accepts(holder.id, flush):
             desk.write(holder, flush.key, dirty, flush.floor)
-
-    def _lacks_store(self, key: str, dirty: Dirty) -> bool:
-        """Whether a write has to be refused, because the store behind the cache does not answer.
-
-        One of policy back was answered before: it can only be taken, and waits for the store.
-        """
-        if dirty.backing is not Backing.THROUGH or self._desk.store_answers:
-            return False
-        line = self._desk.directory.lines.get(key)
-        return line is not None and not line.owner_back
+        elif not desk.flights.is_under_way(holder.id, dirty.write_id):
+            version = desk.version_of(holder.id, dirty.write_id)
+            desk.tell(holder, Flushed(flush.key, dirty.write_id, version))
 
     def _acknowledged(self, holder: Holder, ack: ProbeAck) -> None:
         desk = self._desk
