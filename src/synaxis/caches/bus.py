@@ -17,6 +17,8 @@ import msgspec
 from synaxis.caches.commands import AgentId, AgentKind, Backing, Item, Reading, Version
 
 __all__ = [
+    "NO_ROOM",
+    "NO_STORE",
     "AgentMessage",
     "Attach",
     "Attached",
@@ -43,6 +45,10 @@ __all__ = [
 ]
 
 
+NO_ROOM = Version(-1)
+NO_STORE = Version(-2)
+
+
 class LineState(IntEnum):
     """MESI (Papamarcos & Patel 1984). A node of the cluster may own; a client only shares."""
 
@@ -53,7 +59,7 @@ class LineState(IntEnum):
 
 
 class Dirty(msgspec.Struct, frozen=True, array_like=True, gc=False):
-    """A write that its owner answered for and the home has not confirmed (policy ``back``)."""
+    """A write of an owner that the home has not confirmed."""
 
     write_id: int
     base: Version
@@ -61,6 +67,8 @@ class Dirty(msgspec.Struct, frozen=True, array_like=True, gc=False):
     item: Item
     removed: bool = False
     backing: Backing = Backing.NONE
+    answered: bool = False
+    """Policy ``back``: somebody counts on it already."""
 
 
 # --- agent to home -------------------------------------------------------------------------
@@ -216,7 +224,8 @@ class InvTag(msgspec.Struct, frozen=True, array_like=True, tag=195, gc=False):
 class Flushed(msgspec.Struct, frozen=True, array_like=True, tag=196, gc=False):
     """What became of a write: its version, or why there is none.
 
-    0: others wrote, or may write, meanwhile; it will never be done. Less: there is no room.
+    0: others wrote, or may write, meanwhile; it will never be done. ``NO_ROOM``: the shard is full.
+    ``NO_STORE``: it is to be written through, and the store behind the cache does not answer.
     """
 
     key: str

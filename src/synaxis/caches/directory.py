@@ -132,6 +132,8 @@ class Directory:
         """Agent -> keys that it may hold."""
         self.owned = 0
         """Lines that have an owner."""
+        self.writes = 0
+        """Writes in the log that are not applied."""
         self.pairs = 0
         """(key, agent) pairs."""
         self.seq = 0
@@ -243,6 +245,7 @@ class Directory:
                 assert ticket is not None
                 if transaction.kind is Kind.CHANGE:
                     line.writing += 1
+                    self.writes += 1
                 ticket.failed |= transaction.unavailable
                 ticket.left -= 1
                 if not ticket.left:
@@ -339,12 +342,14 @@ class Directory:
     def write_begun(self, key: str) -> None:
         """A write of ``key`` goes into the log: whatever comes next waits until it is applied."""
         self.line(key).writing += 1
+        self.writes += 1
 
     def write_done(self, key: str) -> None:
         """It is applied, or never will be."""
         line = self.lines.get(key)
         if line is not None:
             line.writing -= 1
+            self.writes -= 1
             self._try_to_settle(line)
             self._go_on(line)
 
@@ -371,15 +376,17 @@ class Directory:
 
     def check_invariants(self) -> None:
         """Assert what the class promises."""
-        owned = pairs = 0
+        owned = pairs = writes = 0
         for key, line in self.lines.items():
             assert line.key == key
             assert not line.is_empty, key
             assert line.writing >= 0
+            writes += line.writing
             holders = {*line.sharers} | ({line.owner} if line.owner is not None else set())
             owned += line.owner is not None
             pairs += len(holders)
             assert all(key in self.held[agent] for agent in holders)
             if line.owner is not None and line.current is None:
                 assert not line.sharers
-        assert (owned, pairs) == (self.owned, self.pairs), (owned, pairs, self.owned, self.pairs)
+        counted = owned, pairs, writes
+        assert counted == (self.owned, self.pairs, self.writes), counted

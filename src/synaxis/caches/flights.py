@@ -4,15 +4,12 @@ from collections.abc import Callable
 
 import msgspec
 
-from synaxis.caches.bus import Dirty, Flushed
+from synaxis.caches.bus import NO_ROOM, Dirty, Flushed
 from synaxis.caches.commands import AgentId, Backing, Version, WriteBack
 from synaxis.caches.machine import CacheMachine
 from synaxis.caches.placement import cache_of
 
 __all__ = ["Flights"]
-
-
-NO_ROOM = Version(-1)
 
 
 class Flight(msgspec.Struct):
@@ -34,6 +31,8 @@ class Flights:
         self._machine = machine
         self._tell = tell
         self._under_way: dict[tuple[AgentId, int], Flight] = {}
+        self._later: list[tuple[set[tuple[AgentId, int]], Callable[[], None]]] = []
+        """(writes that are not applied, what comes after them)."""
         self._unwritten: dict[str, list[tuple[Version, Flight]]] = {}
 
     def begin(self, agent: AgentId, key: str, dirty: Dirty, floor: int) -> WriteBack:
@@ -48,10 +47,17 @@ class Flights:
         if flight is not None:
             flight.sent = True
 
-    def keys_sent(self, cache: str) -> tuple[str, ...]:
-        """Return the keys of a cache with writes in the log that are not applied."""
-        sent = (each.key for each in self._under_way.values() if each.sent)
-        return tuple(dict.fromkeys(key for key in sent if cache_of(key) == cache))
+    def after_those_of(self, cache: str, what: Callable[[], None]) -> None:
+        """Do ``what`` when the writes of ``cache`` that are in the log by now are applied."""
+        sent = {
+            number
+            for number, each in self._under_way.items()
+            if each.sent and cache_of(each.key) == cache
+        }
+        if sent:
+            self._later.append((sent, what))
+        else:
+            what()
 
     def is_under_way(self, agent: AgentId, write_id: int) -> bool:
         """Whether the owner will be told by itself."""
@@ -62,6 +68,7 @@ class Flights:
         flight = self._under_way.pop((command.agent, command.write_id), None)
         if flight is None:
             return  # the same write, sent twice
+        self._go_on((command.agent, command.write_id))
         known = self._machine.agents.get(command.agent)
         version = NO_ROOM
         if known is not None:
@@ -71,6 +78,16 @@ class Flights:
             self._unwritten.setdefault(flight.key, []).append((version, flight))
         else:
             self._confirm(flight, version)
+
+    def _go_on(self, applied: tuple[AgentId, int]) -> None:
+        """Do what waited for this write as the last one."""
+        later, self._later = self._later, []
+        for waiting, what in later:
+            waiting.discard(applied)
+            if waiting:
+                self._later.append((waiting, what))
+            else:
+                what()
 
     def _confirm(self, flight: Flight, version: Version) -> None:
         self._tell(flight.agent, Flushed(flight.key, flight.write_id, version))

@@ -111,11 +111,11 @@ class CacheGate:
             self._settle(origin)
             return
         release = partial(self._held.release, token)
-        keys = self._desk.flights.keys_sent(command.cache) if isinstance(command, Clear) else ()
-        if keys:
+        if isinstance(command, Clear):
             # Writes that their owners gave away before they dropped their lines: they come first,
-            # and what the home wants itself is behind what it releases in a batch of the log.
-            self._desk.directory.begin_all(Kind.LOOK, Ticket(release, keys, len(keys)))
+            # and what the home wants itself is behind what it releases in a batch of the log. Not
+            # in the queues of their keys: there is who waits until the Clear is over.
+            self._desk.flights.after_those_of(command.cache, release)
         else:
             release()
 
@@ -192,7 +192,10 @@ class CacheGate:
         if not isinstance(query, Lookup):
             return False
         desk = self._desk
-        keys = tuple(key for key in dict.fromkeys(query.keys) if self._must_ask(key, query))
+        if not (desk.directory.owned or desk.directory.writes or query.load):
+            keys: tuple[str, ...] = ()
+        else:
+            keys = tuple(key for key in dict.fromkeys(query.keys) if self._must_ask(key, query))
         if not keys and not desk.recovery.owners:
             return False
         self._held.take_in(token)

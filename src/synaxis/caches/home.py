@@ -15,6 +15,7 @@ from functools import partial
 import msgspec
 
 from synaxis.caches.bus import (
+    NO_STORE,
     AgentMessage,
     Attach,
     Attached,
@@ -37,6 +38,7 @@ from synaxis.caches.commands import (
     ABSENT,
     AgentId,
     AgentKind,
+    Backing,
     DescribeKey,
     Enlist,
     Fill,
@@ -282,11 +284,23 @@ class CacheHome:
     def _flushed(self, holder: Holder, flush: Flush) -> None:
         """Take a write of an owner; of what comes under an old grant tell the fate (rule 4)."""
         desk, dirty = self._desk, flush.dirty
-        if desk.directory.accepts(holder.id, flush):
+        is_new = not desk.flights.is_under_way(holder.id, dirty.write_id)
+        version = desk.version_of(holder.id, dirty.write_id)
+        if not desk.directory.accepts(holder.id, flush):
+            if is_new:
+                desk.tell(holder, Flushed(flush.key, dirty.write_id, version))
+        elif is_new and version == ABSENT and self._lacks_store(dirty):
+            desk.tell(holder, Flushed(flush.key, dirty.write_id, NO_STORE))
+        else:
             desk.write(holder, flush.key, dirty, flush.floor)
-        elif not desk.flights.is_under_way(holder.id, dirty.write_id):
-            version = desk.version_of(holder.id, dirty.write_id)
-            desk.tell(holder, Flushed(flush.key, dirty.write_id, version))
+
+    def _lacks_store(self, dirty: Dirty) -> bool:
+        """Whether a write has to be refused, because the store behind the cache does not answer.
+
+        One that its owner has answered can only be taken; it waits for the store.
+        """
+        through = dirty.backing is Backing.THROUGH and not dirty.answered
+        return through and not self._desk.store_answers
 
     def _acknowledged(self, holder: Holder, ack: ProbeAck) -> None:
         desk = self._desk

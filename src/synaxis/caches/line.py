@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from synaxis.caches.bus import (
+    NO_STORE,
     AgentMessage,
     BusRd,
     BusRdX,
@@ -31,7 +32,7 @@ from synaxis.ids import Instant
 __all__ = ["Line", "Outbox"]
 
 M = LineState.M
-NO_ROOM = refusal(Overloaded("the cache shard is full; it is making room", retry_after=0.05))
+FULL = refusal(Overloaded("the cache shard is full; it is making room", retry_after=0.05))
 UNAVAILABLE = refusal(BackingUnavailable("the store behind the cache does not answer"))
 
 
@@ -81,9 +82,11 @@ class Line:
         "held",
         "key",
         "leaving",
+        "loading",
         "operations",
         "reading",
         "request",
+        "searched",
         "sent",
         "soft_at",
         "state",
@@ -117,6 +120,8 @@ class Line:
         """The write whose flush is on the way; one at a time. 0: none."""
         self.held: dict[int, tuple[int, Dirty]] = {}
         """write id -> (probe it was given away with, what): kept until the home confirms it."""
+        self.loading = self.searched = False
+        """The open wish, or the one that brought the copy, had the backing store asked."""
         self.leaving = False
         """Evicted as soon as it is clean."""
 
@@ -144,7 +149,9 @@ class Line:
                 self._drop(out)
             event = Event.WRITE if operation.writes else Event.READ
             _, action = TRANSITIONS[self.state, event]
-            if action is Action.HIT:
+            if action is Action.HIT and self._is_unsearched(operation):
+                self._drop(out)
+            elif action is Action.HIT:
                 self._answer(out, operation.read(self._seen_at(now)))
             elif action is not Action.WRITE:
                 self._ask(action, out, now)
@@ -155,6 +162,11 @@ class Line:
             elif not self._write(operation, out, now):
                 return
 
+    def _is_unsearched(self, operation: Operation) -> bool:
+        """Whether there is no record here, but the store behind the cache was not asked."""
+        known = self.reading is not None or self.searched or self.state is M
+        return operation.load and not known
+
     def _write(self, operation: Operation, out: Outbox, now: Instant) -> bool:
         """Carry out the first operation as the owner; False if its answer has to wait."""
         change = operation.evaluate(self._seen_at(now))
@@ -164,7 +176,8 @@ class Line:
         base = self.reading.version if self.reading is not None else Version(0)
         if self.dirty is not None:
             base = self.dirty.base
-        write = Dirty(out.next_write(), base, change, operation.removes, operation.backing)
+        how = operation.removes, operation.backing, operation.back
+        write = Dirty(out.next_write(), base, change, *how)
         self.state, _ = TRANSITIONS[self.state, Event.WRITE]
         if operation.back:
             if self.dirty is not None and self.sent != self.dirty.write_id:
@@ -198,6 +211,7 @@ class Line:
         for operation in self.operations:
             operation.asked = True
         first = self.operations[0]
+        self.loading = first.load and action is Action.BUS_RD
         match action:
             case Action.BUS_RD:
                 out.messages.append(BusRd(number, self.key, first.load, first.back))
@@ -219,7 +233,7 @@ class Line:
             event = Event.GRANT_E if grant.state is LineState.E else Event.GRANT_S
             state, action = TRANSITIONS[self.state, event]
             if action is Action.INSTALL:
-                self.state, self.grant = state, grant.seq
+                self.state, self.grant, self.searched = state, grant.seq, self.loading
                 self._install(grant.reading, self.asked_at, out)
         self.work(out, now)
 
@@ -277,7 +291,8 @@ class Line:
             if version > ABSENT:
                 self._take(write, version, out, self.asked_at)
         operation = self.operations[0]
-        self._answer(out, operation.outcome(version) if version > ABSENT else NO_ROOM)
+        refused = UNAVAILABLE if version == NO_STORE else FULL
+        self._answer(out, operation.outcome(version) if version > ABSENT else refused)
 
     def _flushed_back(self, version: Version, out: Outbox) -> None:
         if version < ABSENT:
@@ -351,4 +366,5 @@ class Line:
         if self.state is not LineState.I:
             self.state = LineState.I
             out.changed.append(self)
+        self.leaving = False
         self.reading = self.value = self.expires_at = self.soft_at = None

@@ -245,8 +245,8 @@ class CacheMachine:
         if command.write_id < agent.floor:
             return Stored((), ((0, Version(ABSENT)),))
         agent.floor = max(agent.floor, command.floor)
-        for old in [each for each in answers if each < command.floor]:
-            del answers[old]
+        while answers and (first := next(iter(answers))) < command.floor:
+            del answers[first]
         if len(answers) >= self.limits.write_ids_per_agent_max:
             raise LimitExceeded("an agent has too many writes open", limit="write_ids")
         items = () if command.removed else (command.item,)

@@ -153,14 +153,19 @@ class Records:
 
     def read(self, key: str, now: LogTime) -> Reading | None:
         """Return the record as a reading at ``now``."""
-        record = self.live(key, now)
-        if record is None:
+        record = self.by_key.get(key)
+        if record is None or (self.stamps and self._is_stamped(key, record)):
             return None
         record.used = True
-        ttl_ms = record.expires_at - now if record.expires_at else 0
-        soft_ms = (record.soft_at - now or -1) if record.soft_at else 0
-        times = ttl_ms, soft_ms, record.tags, record.idle_ms
-        return Reading(record.value, record.flags, record.version, *times)
+        ttl_ms = soft_ms = 0
+        if record.expires_at:
+            ttl_ms = record.expires_at - now
+            if ttl_ms <= 0:
+                return None
+        if record.soft_at:
+            soft_ms = record.soft_at - now or -1
+        version, tags, idle_ms = record.version, record.tags, record.idle_ms
+        return Reading(record.value, record.flags, version, ttl_ms, soft_ms, tags, idle_ms)
 
     def save(self) -> list[SavedRecord]:
         """Return all records in their order, which is equal on all replicas."""

@@ -4,7 +4,18 @@ import pytest
 
 from support.cache_shard import CacheShard
 from synaxis.caches.bus import Reserved
-from synaxis.caches.commands import Add, AgentKind, Clear, Evict, Item, Lookup, Put, Stored, Version
+from synaxis.caches.commands import (
+    Add,
+    AgentKind,
+    Clear,
+    Evict,
+    Item,
+    Lookup,
+    Put,
+    Removed,
+    Stored,
+    Version,
+)
 from synaxis.caches.limits import CacheLimits, HomeLimits
 from synaxis.caches.records import Records
 from synaxis.errors import LeaseLost
@@ -97,6 +108,28 @@ def test_a_clear_comes_behind_the_writes_that_owners_gave_away_before_it(
     shard.run()
     assert isinstance(shard.answers["written"], Stored)
     assert shard.read(a, KEY) is None
+
+
+def test_a_clear_does_not_queue_behind_an_owner_that_waits_for_the_clear(
+    shard: CacheShard,
+) -> None:
+    """Found by hostile users: the key, and with it the whole cache, was stuck for ever."""
+    a, b = shard.agent(1), shard.agent(2)
+    assert shard.read(a, KEY) is None
+    shard.log_is_slow = True
+    cleared = shard.propose(Clear("c"))
+    shard.call(a, put(b"1"), "written")
+    shard.step(a, home=True)  # its write is in the log, before the Clear
+    shard.call(b, put(b"2"), "next")
+    shard.step(b, home=True)  # it wants the key: that waits for the write, and then for the Clear
+    for agent in (a, a, b):
+        shard.step(agent, home=False)
+        shard.step(agent, home=True)
+    shard.run()
+    assert isinstance(shard.answers[cleared], Removed)
+    assert isinstance(shard.answers["written"], Stored)
+    assert isinstance(shard.answers["next"], Stored)
+    assert shard.read(a, KEY) == b"2"
 
 
 def test_a_new_home_evicts_nothing_that_agents_of_the_old_one_may_read() -> None:

@@ -7,6 +7,7 @@ from synaxis.caches.bus import BusRdX, LineState
 from synaxis.caches.commands import (
     Add,
     AgentKind,
+    Backing,
     Clear,
     Counted,
     DescribeKey,
@@ -16,10 +17,11 @@ from synaxis.caches.commands import (
     Remove,
     Removed,
     Stored,
+    Written,
 )
 from synaxis.caches.limits import HomeLimits
 from synaxis.errors import LeaseLost
-from synaxis.ids import Instant, LogTime, SessionId
+from synaxis.ids import Instant, LogTime, Sequence, SessionId
 
 KEY = "c/k"
 
@@ -164,6 +166,53 @@ def test_an_owner_that_dies_takes_its_unflushed_writes_along_and_that_is_counted
     shard.pass_time(shard.limits.patience_ms + 2)
     assert shard.answers[token].readings == (None,)  # type: ignore[union-attr]
     assert shard.home.tally.dirty_lost == 1
+
+
+def test_an_owner_cannot_write_through_while_the_store_is_away(shard: CacheShard) -> None:
+    """It was queued, and the caller waited for the store until its patience ended."""
+    a = shard.agent(1)
+    through = Put((Item(KEY, b"1"),), Backing.THROUGH)
+    shard.home.backing_available(False)
+    refused = shard.do(a, through)
+    assert refused.code == "backing_unavailable"
+    assert shard.machine.records.by_key == {}
+    shard.home.backing_available(True)
+    token = object()
+    shard.call(a, through, token)
+    shard.run()
+    assert token not in shard.answers
+    ((key, version, _),) = shard.machine.pending_writes(9)
+    shard.log.append((SessionId(0), Sequence(0), Written(((key, version),)), None))
+    shard.run()
+    assert shard.answers[token] == Stored((version,))
+
+
+def test_what_was_answered_before_is_taken_though_the_store_is_away(shard: CacheShard) -> None:
+    """Policy back: the flush was refused, and sent again, for ever, and nobody got the key."""
+    a, b = shard.agent(1), shard.agent(2)
+    assert shard.read(a, KEY) is None  # it owns the key, for all that the home was told
+    shard.home.backing_available(False)
+    shard.do(a, Put((Item(KEY, b"1"),), Backing.THROUGH), back=True)
+    assert isinstance(shard.do(b, put(b"2")), Stored)
+    assert shard.read(a, KEY) == b"2"
+
+
+@pytest.mark.parametrize("kind", list(AgentKind))
+def test_that_there_is_nothing_is_asked_again_for_who_wants_the_store_asked(
+    shard: CacheShard, kind: AgentKind
+) -> None:
+    """A line that said "absent" answered a read that was to load."""
+    a = shard.agent(1, kind)
+    assert shard.read(a, KEY) is None
+    token = object()
+    shard.call(a, Lookup((KEY,), load=True), token)
+    shard.run()
+    assert shard.home.take_loads() == [KEY]
+    shard.home.loaded([], [KEY])
+    shard.run()
+    assert shard.answers[token].readings == (None,)  # type: ignore[union-attr]
+    shard.do(a, Lookup((KEY,), load=True))
+    assert shard.home.take_loads() == [], "it is known now"
 
 
 def test_conditions_hold_wherever_the_write_is_done(shard: CacheShard) -> None:

@@ -205,7 +205,7 @@ def test_one_flush_at_a_time() -> None:
     worked.line.flush(worked.out)
     assert len(worked.said()) == 1
     worked.flushed(6)
-    assert worked.line.dirty == Dirty(2, Version(6), Item(KEY, b"2"))
+    assert worked.line.dirty == Dirty(2, Version(6), Item(KEY, b"2"), answered=True)
     worked.line.flush(worked.out)
     assert len(worked.said()) == 1
 
