@@ -124,12 +124,15 @@ class Faults:
     async def _kill_worker(self) -> None:
         """SIGKILL a worker that has added its batch to some of the shards, and not to the others.
 
-        One that has finished the batch before the signal came does not count.
+        One that has finished the batch before the signal came does not count, and one whose batch
+        failed before is spared: the frozen worker may have held it, and finish it when it thaws.
         """
         stage = self._stage
         while self.outcome.killed is None:
             stage.team.forget_lines()
             victim, (batch, failures) = await self._told("amid")
+            if failures:
+                continue
             self.outcome.kills += 1
             await victim.kill()
             if not stage.store.is_finished(batch):

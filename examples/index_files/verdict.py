@@ -81,19 +81,13 @@ def judge(job: Job, result: Result | None) -> list[str]:
 
 
 def _wrong_kill(killed: KilledWorker | None, attempts: Sequence[Attempt]) -> list[str]:
-    """The message that the killed worker held must have counted a failure and come again.
-
-    Unless it had come to it from the frozen worker, which finished it when it thawed.
-    """
+    """The message that the killed worker held must have counted a failure and come again."""
     if killed is None:
         return ["no worker was killed while it held a message"]
     held = Attempt(killed.batch, killed.worker, killed.failures)
     if held not in attempts:
         return [f"{killed.worker} did not hold batch {killed.batch} when it was killed"]
-    at = attempts.index(held)
-    later = attempts[at + 1 :]
-    if any(each.batch == held.batch for each in attempts[:at]):
-        return []
+    later = attempts[attempts.index(held) + 1 :]
     if not any(each.batch == held.batch and each.failures > held.failures for each in later):
         return [f"batch {killed.batch} did not come again after {killed.worker} was killed"]
     return []

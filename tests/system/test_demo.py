@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -439,6 +439,35 @@ def test_a_kill_that_hit_no_message_is_noticed(parts: Parts, run: tuple[Any, Any
     ]
     result.outcome.killed = killed("another", 0, 0)
     assert parts.verdict.judge(job, result) == ["another did not hold batch 0 when it was killed"]
+
+
+async def test_whose_batch_another_may_hold_is_not_killed(parts: Parts) -> None:
+    """The frozen worker finished that batch when it thawed, and so it did not come again."""
+    killed: list[str] = []
+
+    def worker(name: str) -> Any:
+        async def kill() -> None:
+            killed.append(name)
+
+        return SimpleNamespace(name=name, kill=kill)
+
+    lines = iter([(worker("worker-1"), [1, 1]), (worker("worker-2"), [2, 0])])
+
+    async def told(word: str) -> Any:
+        assert word == "amid"
+        return next(lines)
+
+    stage = SimpleNamespace(
+        team=SimpleNamespace(told=told, forget_lines=lambda: None),
+        store=SimpleNamespace(is_finished=lambda _: False),
+        producer=None,
+        timeline=SimpleNamespace(mark=lambda _: None),
+        say=lambda _: None,
+    )
+    faults = parts.faults.Faults(stage, files=1)
+    await faults._kill_worker()
+    assert killed == ["worker-2"]
+    assert faults.outcome.killed == parts.faults.KilledWorker("worker-2", 2, 0)
 
 
 def test_workers_that_die_of_something_else_are_noticed(parts: Parts, run: tuple[Any, Any]) -> None:

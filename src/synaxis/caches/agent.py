@@ -39,7 +39,7 @@ from synaxis.caches.bus import (
     Surrender,
 )
 from synaxis.caches.commands import ABSENT, Add, AgentId, AgentKind, Lookup, Put, Remove
-from synaxis.caches.line import Line, Outbox
+from synaxis.caches.line import NOTHING, Line, Outbox
 from synaxis.caches.local import Operation, Outcome
 from synaxis.caches.lru import LineCache
 from synaxis.caches.mesi import TRANSITIONS, Action, Event
@@ -199,7 +199,7 @@ class Agent:
         key = _key_of(command)
         self._now = now
         line = self._line(key)
-        line.operations.append(Operation(command, token, back=back))
+        line.add(Operation(command, token, back=back))
         self.busy[key] = line
         if self.is_usable(now):
             line.work(self._out, now)
@@ -234,14 +234,23 @@ class Agent:
     def cancel(self, key: str, token: object) -> None:
         """Nobody waits for the operation any more; a write that was begun goes on."""
         line = self.busy.get(key)
-        if line is None:
-            return
-        first = line.operations[0] if line.operations else None
-        for operation in line.operations:
-            if operation.token is token and (operation is not first or line.writing is None):
-                line.operations.remove(operation)
-                break
-        self._settle(line)
+        if line is not None:
+            line.withdraw(lambda each: each is token)
+            self._settle(line)
+
+    def cancel_all(self, chosen: Callable[[Any], bool]) -> list[Any]:
+        """Do so with all whose token is ``chosen``; return the tokens of those that ended so."""
+        withdrawn = []
+        for line in list(self.busy.values()):
+            withdrawn += line.withdraw(chosen)
+            self._settle(line)
+        return withdrawn
+
+    def waiting(self) -> Iterator[tuple[Any, bool]]:
+        """Yield the tokens of all operations, and whether a write of theirs is on its way."""
+        for line in self.busy.values():
+            for number, operation in enumerate(line.operations):
+                yield operation.token, number == 0 and line.writing is not None
 
     def drop(self, key: str) -> None:
         """Forget the copy of ``key``; for whoever is about to write it by another way."""
@@ -316,6 +325,7 @@ class Agent:
     def _settle(self, line: Line) -> None:
         """Put the line where it belongs now that something happened to it."""
         if line.is_idle:
+            line.operations = NOTHING
             self.busy.pop(line.key, None)
         else:
             self.busy[line.key] = line

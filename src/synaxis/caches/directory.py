@@ -13,6 +13,7 @@ Sources: DASH (Lenoski et al. 1990) for the directory; reference: queues-caches 
 from collections import deque
 from collections.abc import Callable, Iterable
 from enum import Enum
+from typing import cast
 
 import msgspec
 
@@ -56,6 +57,10 @@ class Transaction(msgspec.Struct):
     unavailable: bool = False
 
 
+NOBODY = cast("deque[Transaction]", ())
+"""The queue of every line that nothing waits for; nothing can be put into it."""
+
+
 class HomeLine:
     """A key that somebody holds, or something is under way for."""
 
@@ -79,13 +84,27 @@ class HomeLine:
         self.owner_back = False
         """It may hold a write that nobody else knows of (policy ``back``)."""
         self.sharers: dict[AgentId, None] = {}
-        self.queue: deque[Transaction] = deque()
+        self.queue: deque[Transaction] = NOBODY
+        """What waits. An empty deque of its own would be most of what a line costs."""
         self.current: Transaction | None = None
         self.acks: dict[AgentId, int] = {}
         """Agent -> the probe that it has not answered."""
         self.writing = 0
         """Writes in the log that are not applied."""
         self.loading = False
+
+    def enqueue(self, transaction: Transaction) -> None:
+        """Let a transaction wait for its turn."""
+        if not self.queue:
+            self.queue = deque()
+        self.queue.append(transaction)
+
+    def dequeue(self) -> Transaction:
+        """Return the transaction whose turn it is."""
+        transaction = self.queue.popleft()
+        if not self.queue:
+            self.queue = NOBODY
+        return transaction
 
     @property
     def is_empty(self) -> bool:
@@ -160,7 +179,7 @@ class Directory:
     def begin(self, key: str, transaction: Transaction) -> None:
         """Take a transaction; it may be settled before this returns."""
         line = self.line(key)
-        line.queue.append(transaction)
+        line.enqueue(transaction)
         if line.current is None:
             self._go_on(line)
 
@@ -171,7 +190,7 @@ class Directory:
         wait for each other in a circle.
         """
         for key in ticket.keys:
-            self.line(key).queue.append(Transaction(kind, load=load, ticket=ticket))
+            self.line(key).enqueue(Transaction(kind, load=load, ticket=ticket))
         for key in ticket.keys:
             line = self.lines.get(key)
             if line is not None and line.current is None:
@@ -180,7 +199,7 @@ class Directory:
     def _go_on(self, line: HomeLine) -> None:
         """Start transactions of the line as long as they can be settled at once."""
         while line.current is None and line.queue:
-            line.current = line.queue.popleft()
+            line.current = line.dequeue()
             self._probe(line, line.current)
             self._try_to_settle(line)
         if line.is_empty:

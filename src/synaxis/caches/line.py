@@ -4,7 +4,8 @@ Pure. What a line wants to say is appended to ``Outbox``.
 """
 
 from collections import deque
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import msgspec
 
@@ -29,7 +30,7 @@ from synaxis.effects import refusal
 from synaxis.errors import BackingUnavailable, Overloaded
 from synaxis.ids import Instant
 
-__all__ = ["Line", "Outbox"]
+__all__ = ["NOTHING", "Line", "Outbox"]
 
 M = LineState.M
 FULL = refusal(Overloaded("the cache shard is full; it is making room", retry_after=0.05))
@@ -68,6 +69,10 @@ class Outbox:
     def floor(self) -> int:
         """All writes below have been settled."""
         return next(iter(self.unsettled), self.write_id + 1)
+
+
+NOTHING = cast("deque[Operation]", ())
+"""The operations of every line that none waits for; nothing can be put into it."""
 
 
 class Line:
@@ -111,7 +116,8 @@ class Line:
         """When the open wish, or the write under way, was sent."""
         self.floor = 0
         """A grant at or below it was overtaken by a probe: rule 3."""
-        self.operations: deque[Operation] = deque()
+        self.operations: deque[Operation] = NOTHING
+        """What waits. An empty deque of its own would be most of what a line costs."""
         self.writing: Dirty | None = None
         """Policy through: the write of the first operation, until its fate is known."""
         self.dirty: Dirty | None = None
@@ -124,6 +130,28 @@ class Line:
         """The open wish, or the one that brought the copy, had the backing store asked."""
         self.leaving = False
         """Evicted as soon as it is clean."""
+
+    def add(self, operation: Operation) -> None:
+        """Let an operation wait for its turn."""
+        if not self.operations:
+            self.operations = deque()
+        self.operations.append(operation)
+
+    def withdraw(self, chosen: Callable[[Any], bool]) -> list[Any]:
+        """Let operations go whose token is ``chosen``, but for a write that was begun.
+
+        Returns their tokens. All at once, because one by one takes the square of the time.
+        """
+        kept: deque[Operation] = deque()
+        withdrawn = []
+        for number, operation in enumerate(self.operations):
+            begun = number == 0 and self.writing is not None
+            if begun or not chosen(operation.token):
+                kept.append(operation)
+            else:
+                withdrawn.append(operation.token)
+        self.operations = kept or NOTHING
+        return withdrawn
 
     @property
     def is_idle(self) -> bool:

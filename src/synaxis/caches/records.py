@@ -13,11 +13,9 @@ from synaxis.caches.commands import Item, Reading, Version
 from synaxis.caches.placement import cache_of
 from synaxis.ids import LogTime
 
-__all__ = ["RECORD_OVERHEAD_BYTES", "Census", "Record", "Records", "SavedRecord"]
+__all__ = ["Census", "Record", "Records", "SavedRecord"]
 
 BUCKET_MS = 1_000
-RECORD_OVERHEAD_BYTES = 350
-"""What a record takes in memory besides the bytes of key and value, measured by the benchmark."""
 
 SavedRecord = tuple[str, bytes, int, Version, LogTime, LogTime, int, tuple[str, ...]]
 

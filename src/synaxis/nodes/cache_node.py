@@ -6,8 +6,7 @@ the line, else when the home has granted it. All agents share one timer.
 
 import asyncio
 import secrets
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any, Protocol, TypeVar
 
@@ -27,7 +26,6 @@ from synaxis.caches.commands import (
     Remove,
 )
 from synaxis.caches.limits import CacheLimits
-from synaxis.caches.line import Line
 from synaxis.caches.local import Outcome
 from synaxis.caches.placement import cache_group
 from synaxis.caches.validation import check_command, check_key
@@ -217,21 +215,8 @@ class CacheNode:
     def cancel(self, deliver: Callable[[Any, Reply], None]) -> None:
         """Nobody listens to ``deliver`` any more; writes that were begun go on."""
         for link in self._links.values():
-            for line in list(link.agent.busy.values()):
-                # All at once: one by one takes the square of the time, and there may be thousands.
-                begun = line.operations[0] if line.writing is not None else None
-                kept = deque(
-                    each
-                    for each in line.operations
-                    if each is begun or each.token.handle[0] is not deliver
-                )
-                if len(kept) == len(line.operations):
-                    continue
-                for each in line.operations:
-                    if each is not begun and each.token.handle[0] is deliver:
-                        self._forget(each.token)
-                line.operations = kept
-                link.agent.cancel(line.key, None)  # the line may be idle by now
+            for call in link.agent.cancel_all(lambda call: call.handle[0] is deliver):
+                self._forget(call)
 
     def _forget(self, call: _Call) -> None:
         self._waiting -= 1
@@ -340,11 +325,8 @@ class CacheNode:
         self.stop()
 
     def _refuse_waiting(self, link: AgentLink) -> None:
-        for line in list(link.agent.busy.values()):
-            for number, call in enumerate(_calls(line)):
-                sent = number == 0 and line.writing is not None
-                self._answer(call, _UNKNOWN if sent else _GOING_AWAY)
-            line.operations.clear()
+        for call, begun in list(link.agent.waiting()):
+            self._answer(call, _UNKNOWN if begun else _GOING_AWAY)
 
     def stop(self) -> None:
         """Do nothing from now on."""
@@ -367,8 +349,3 @@ def _needs_store(command: Single) -> bool:
     if isinstance(command, Lookup):
         return command.load
     return command.backing is not Backing.NONE
-
-
-def _calls(line: Line) -> Iterator[_Call]:
-    """Yield who waits for a line."""
-    return iter([operation.token for operation in line.operations])

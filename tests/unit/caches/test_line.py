@@ -47,7 +47,7 @@ class Worked:
     def call(
         self, command: Lookup | Put | Add | Remove, token: str = "", *, back: bool = False
     ) -> None:
-        self.line.operations.append(Operation(command, token, back=back))
+        self.line.add(Operation(command, token, back=back))
         self.line.work(self.out, self.now)
 
     def grant(self, state: LineState, seq: int = 10, reading: Reading | None = OLD) -> None:
