@@ -11,8 +11,8 @@ from synaxis.caches.line import Line
 
 __all__ = ["LINE_OVERHEAD_BYTES", "LineCache", "line_bytes"]
 
-LINE_OVERHEAD_BYTES = 600
-"""What a line takes besides its key and value: the object, the reading, three dictionary slots."""
+LINE_OVERHEAD_BYTES = 900
+"""What a line takes besides its key and value: the object, the reading, slots of dictionaries."""
 
 
 def line_bytes(line: Line) -> int:

@@ -12,8 +12,10 @@ from synaxis.caches.commands import Reading
 from synaxis.caches.lru import LINE_OVERHEAD_BYTES
 from synaxis.client.caches.codecs import RAW, Value
 
-__all__ = ["NO_LEASE", "Held", "Lease", "NearCache", "Tally"]
+__all__ = ["COPY_OVERHEAD_BYTES", "NO_LEASE", "Held", "Lease", "NearCache", "Tally"]
 
+COPY_OVERHEAD_BYTES = LINE_OVERHEAD_BYTES + 400
+"""What a copy takes besides key and value, at its agent and here; ``benchmarks/cache_memory.py``."""
 DECODED_FACTOR = 4
 """Objects take about so much more memory than the bytes that they were decoded from."""
 
@@ -92,7 +94,7 @@ class NearCache:
         """Hold ``key`` as the one used last; others may have to go, or itself if it is too big."""
         self.forget(key)
         reading = held.reading
-        held.size = LINE_OVERHEAD_BYTES + len(key)
+        held.size = COPY_OVERHEAD_BYTES + len(key)
         if reading is not None:
             factor = 1 if reading.flags == RAW else DECODED_FACTOR
             held.size += factor * len(reading.value)

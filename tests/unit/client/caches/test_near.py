@@ -5,9 +5,8 @@ from math import inf
 import pytest
 
 from synaxis.caches.commands import Reading, Version
-from synaxis.caches.lru import LINE_OVERHEAD_BYTES
 from synaxis.client.caches.entries import MISS
-from synaxis.client.caches.near import NO_LEASE, Held, Lease, NearCache, Tally
+from synaxis.client.caches.near import COPY_OVERHEAD_BYTES, NO_LEASE, Held, Lease, NearCache, Tally
 
 
 def lease(until: float = inf) -> Lease:
@@ -60,7 +59,7 @@ def test_the_least_recently_used_goes_first(near: NearCache, dropped: list[str])
 
 
 def test_bytes_are_bounded(near: NearCache, dropped: list[str]) -> None:
-    near.bytes_max = 3 * (LINE_OVERHEAD_BYTES + 1 + 100)
+    near.bytes_max = 3 * (COPY_OVERHEAD_BYTES + 1 + 100)
     for key in "abcd":
         near.keep(key, held(b"x" * 100))
     assert (list(near.items), dropped) == (["b", "c", "d"], ["a"])
@@ -79,7 +78,7 @@ def test_decoded_values_count_for_more_than_their_bytes(near: NearCache) -> None
 def test_what_is_kept_again_or_forgotten_leaves_no_bytes(near: NearCache) -> None:
     near.keep("a", held(b"x" * 100))
     near.keep("a", held(b"x"))
-    assert near.bytes == LINE_OVERHEAD_BYTES + 2
+    assert near.bytes == COPY_OVERHEAD_BYTES + 2
     assert near.forget("a") is not None
     assert near.forget("a") is None
     assert (near.bytes, len(near.items)) == (0, 0)
