@@ -57,23 +57,25 @@ def test_a_calm_volatile_group_never_leaves_its_first_era() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("number", range(1, 25))
 def test_caches_are_coherent_under_the_faults_of_a_seed(number: int) -> None:
-    result = run_seed(Seed(number, CACHES), 8.0)
+    result = run_seed(Seed(number, CACHES), 10.0)
     assert result.failure is None, result.message
-    assert result.operations > 10
+    assert result.operations > 20
 
 
 @pytest.mark.slow
 def test_calm_caches_are_read_nearby_and_lose_nothing() -> None:
-    counts = Coverage()
-    for number in range(1, 5):
+    counts, whole = Coverage(), Coverage()
+    for number in range(1, 9):
         result = run_seed(Seed(number, CACHES), 6.0, mix=FaultMix())
         assert result.failure is None, result.message
         assert result.searched > 100
         counts.merge(result.coverage)
-    assert counts["cache.hit"] > 300
-    # A seed may draw leases that are shorter than a few of its network's delays.
-    assert counts["cache.lease_lapsed"] < counts["cache.hit"] / 10
-    assert not counts["cache.revived"]
+        if "network.cut" not in result.coverage:  # some end with an endurance that cuts a node off
+            whole.merge(result.coverage)
+    assert counts["cache.hit"] > 600
+    assert whole["cache.hit"] > 300
+    assert not whole["cache.lease_lapsed"]
+    assert not whole["cache.revived"]
 
 
 @pytest.mark.slow

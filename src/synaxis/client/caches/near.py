@@ -15,7 +15,7 @@ from synaxis.client.caches.codecs import RAW, Value
 __all__ = ["COPY_OVERHEAD_BYTES", "NO_LEASE", "Held", "Lease", "NearCache", "Tally"]
 
 COPY_OVERHEAD_BYTES = LINE_OVERHEAD_BYTES + 400
-"""What a copy takes besides key and value, at its agent and here; ``benchmarks/cache_memory.py``."""
+"""What a copy takes besides key and value; ``benchmarks/cache_memory.py`` measures it."""
 DECODED_FACTOR = 4
 """Objects take about so much more memory than the bytes that they were decoded from."""
 
